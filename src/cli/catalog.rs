@@ -1,0 +1,173 @@
+//! `entitled catalog`: checked here, compared and applied on a server.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    Exit, Failure,
+    client::{Body, Server},
+    output,
+};
+use crate::domain::catalog::{Format, parse};
+
+const PATH: &str = "/api/v1/admin/catalog";
+
+/// Check, compare, apply or export a catalog
+#[derive(Debug, Subcommand)]
+pub enum Catalog {
+    /// Check a document without a server; every fault is a line
+    Validate {
+        /// A .yaml, .yml or .json file
+        file: PathBuf,
+    },
+    /// Show what applying a document would change
+    Diff(Change),
+    /// Make a document the catalog
+    Apply(Apply),
+    /// Write the newest catalog as it was applied
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub struct Change {
+    #[command(flatten)]
+    server: Server,
+    /// A .yaml, .yml or .json file
+    file: PathBuf,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    #[command(flatten)]
+    change: Change,
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    server: Server,
+    /// Where to write it, instead of stdout
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Whether a document is applied or only compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Preview,
+    Apply,
+}
+
+impl Catalog {
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Validate { file } => validate(&file)?,
+            Self::Diff(change) => change.run(Intent::Preview)?,
+            Self::Apply(Apply { change, dry_run: true }) => change.run(Intent::Preview)?,
+            Self::Apply(Apply { change, dry_run: false }) => change.run(Intent::Apply)?,
+            Self::Export(export) => export.run()?,
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn read(file: &Path) -> Result<(String, Format), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(Exit::Io, format!("can't read {}: {error}", file.display()))
+    })?;
+    let is_json = file.extension().is_some_and(|extension| extension == "json");
+    Ok((text, if is_json { Format::Json } else { Format::Yaml }))
+}
+
+fn validate(file: &Path) -> Result<(), Failure> {
+    let (text, format) = read(file)?;
+    let catalog = parse(&text, format).map_err(|faults| Failure {
+        exit: Exit::No,
+        lines: faults.iter().map(|fault| output::plain(&fault.to_string())).collect(),
+    })?;
+    output::print(&format!(
+        "{} is valid: {} modules, {} features, {} plans",
+        file.display(),
+        catalog.modules.len(),
+        catalog.features.len(),
+        catalog.plans.len()
+    ))
+}
+
+impl Change {
+    fn run(self, intent: Intent) -> Result<(), Failure> {
+        let Self { server, file, format } = self;
+        let (text, notation) = read(&file)?;
+        let kind = match notation {
+            Format::Yaml => "application/yaml",
+            Format::Json => "application/json",
+        };
+        let query = match intent {
+            Intent::Preview => "?dry_run=true",
+            Intent::Apply => "",
+        };
+        let path = format!("{PATH}{query}");
+        let change = server.ask(Method::PUT, &path, Body::Text(kind, text))?;
+        format.print(&change, |change| summary(change, intent))
+    }
+}
+
+/// What changed, one line each.
+fn summary(change: &Value, intent: Intent) -> String {
+    let version = output::cell(change.get("version"));
+    let is_changed = change.get("changed") == Some(&Value::Bool(true));
+    let mut text = match (is_changed, intent) {
+        (false, _) => return format!("nothing to change; the catalog is version {version}"),
+        (true, Intent::Preview) => format!("would become version {version}\n"),
+        (true, Intent::Apply) => format!("is version {version} now\n"),
+    };
+    for (section, diff) in change.get("diff").and_then(Value::as_object).into_iter().flatten() {
+        let keys = |name: &str| diff.get(name).and_then(Value::as_array).into_iter().flatten();
+        for key in keys("added") {
+            text.push_str(&format!("+ {section}.{}\n", output::cell(Some(key))));
+        }
+        for key in keys("removed") {
+            text.push_str(&format!("- {section}.{}\n", output::cell(Some(key))));
+        }
+        for entry in keys("changed") {
+            let place = format!("{section}.{}", output::cell(entry.get("key")));
+            fields(&mut text, &place, entry.get("fields"));
+        }
+        // Settings have no entries.
+        fields(&mut text, section, Some(diff));
+    }
+    for step in change.get("plans").and_then(Value::as_array).into_iter().flatten() {
+        let [plan, from, to] = ["plan", "from", "to"].map(|name| output::cell(step.get(name)));
+        text.push_str(&format!("plan {plan}: version {from} -> {to}\n"));
+    }
+    text
+}
+
+fn fields(text: &mut String, place: &str, list: Option<&Value>) {
+    for field in list.and_then(Value::as_array).into_iter().flatten() {
+        let [name, before, after] =
+            ["field", "before", "after"].map(|name| output::cell(field.get(name)));
+        text.push_str(&format!("~ {place}.{name}: {before} -> {after}\n"));
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<(), Failure> {
+        let catalog = self.server.ask(Method::GET, PATH, Body::None)?;
+        let text = catalog.get("text").and_then(Value::as_str).unwrap_or_default();
+        match self.output {
+            None => output::print(text),
+            Some(path) => std::fs::write(&path, text).map_err(|error| {
+                Failure::new(Exit::Io, format!("can't write {}: {error}", path.display()))
+            }),
+        }
+    }
+}

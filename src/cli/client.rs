@@ -1,0 +1,185 @@
+//! What the commands that talk to a server share: its address, a key, and problems as lines.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{
+    Method, Url,
+    blocking::{RequestBuilder, Response},
+    header,
+};
+use serde_json::Value;
+
+use super::{Exit, Failure, output::plain};
+
+/// Where the server is and who asks
+#[derive(Args)]
+pub struct Server {
+    /// The address of the server
+    #[arg(long, env = "ENTITLED_URL", default_value = "http://127.0.0.1:8080")]
+    url: Url,
+    /// An API key or a token
+    #[arg(long, env = "ENTITLED_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// What is sent.
+pub enum Body<'a> {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(&'a Value),
+    /// A text of this type.
+    Text(&'static str, String),
+}
+
+impl Server {
+    /// The answer to a request; [`Value::Null`] where it is empty.
+    pub fn ask(&self, method: Method, path: &str, body: Body<'_>) -> Result<Value, Failure> {
+        self.send(self.request(method, path, body)?)
+    }
+
+    /// Whether the server at `url` is ready. That is asked without a key.
+    pub fn ready(url: Url) -> Result<Value, Failure> {
+        let server = Self { url, key: None };
+        server.send(server.bare_request(Method::GET, "/readyz")?)
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let response = request.send();
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let (status, is_json) = (response.status(), is_json(&response));
+        let text = response.text().map_err(|error| self.unreachable(&error))?;
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &text));
+        }
+        match (text.is_empty(), is_json) {
+            (true, _) => Ok(Value::Null),
+            (false, true) => serde_json::from_str(&text).map_err(|_| self.foreign()),
+            (false, false) => Err(self.foreign()),
+        }
+    }
+
+    /// Every item of a list, page by page.
+    pub fn list(&self, path: &str) -> Result<Value, Failure> {
+        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let query = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let mut page =
+                self.ask(Method::GET, &format!("{path}?limit=200{query}"), Body::None)?;
+            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
+                items.extend(more);
+            }
+            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(items.into());
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body<'_>,
+    ) -> Result<RequestBuilder, Failure> {
+        let Some(key) = &self.key else {
+            let line = "no key to identify with; give --key or set ENTITLED_KEY";
+            return Err(Failure::new(Exit::Usage, line));
+        };
+        let request = self.bare_request(method, path)?.bearer_auth(key);
+        Ok(match body {
+            Body::None => request,
+            Body::Json(value) => request.json(value),
+            Body::Text(kind, text) => request.header(header::CONTENT_TYPE, kind).body(text),
+        })
+    }
+
+    fn bare_request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
+        let mut client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(60));
+        // A proxy knows another machine by this name.
+        if self.url.host_str().is_some_and(is_this_machine) {
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|error| self.unreachable(&error))?;
+        let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
+        Ok(client.request(method, url))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        // The outer errors only say that it failed, and repeat the address.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let line = format!("can't reach {}: {cause}; is it running? (--url)", self.url);
+        Failure::new(Exit::Unreachable, line)
+    }
+
+    fn foreign(&self) -> Failure {
+        let line = format!("{} doesn't answer like this service; check --url", self.url);
+        Failure::new(Exit::Unreachable, line)
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_json(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// A problem as lines: one for each fault, or its detail.
+fn refusal(status: u16, text: &str) -> Failure {
+    let problem: Value = serde_json::from_str(text).unwrap_or_default();
+    let code = problem.get("code").and_then(Value::as_str).unwrap_or_default();
+    let exit = match status {
+        // The faults of a catalog are the answer to the question whether it is valid.
+        _ if code == "CATALOG_INVALID" => Exit::No,
+        401 | 403 => Exit::NoPermission,
+        429 | 502..=504 => Exit::Unreachable,
+        500..=599 => Exit::Internal,
+        _ => Exit::Refused,
+    };
+    let fields = problem.get("fields").and_then(Value::as_object).into_iter().flatten();
+    let faults = fields.flat_map(|(field, messages)| {
+        let messages = messages.as_array().into_iter().flatten().filter_map(Value::as_str);
+        messages.map(move |message| match field.as_str() {
+            "" => plain(message),
+            field => plain(&format!("{field}: {message}")),
+        })
+    });
+    let mut lines: Vec<String> = faults.collect();
+    if lines.is_empty() {
+        let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("no explanation");
+        lines.push(plain(&format!("the server answered {status}: {detail}")));
+    }
+    Failure { exit, lines }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_is_a_line() {
+        let text =
+            r#"{"code":"INVALID_VALUE","detail":"x","fields":{"a":["one","two"],"b":["c"]}}"#;
+        let failure = refusal(422, text);
+        assert_eq!(
+            (failure.exit, failure.lines.join("|")),
+            (Exit::Refused, "a: one|a: two|b: c".into())
+        );
+        assert_eq!(refusal(502, "<html>").lines, ["the server answered 502: no explanation"]);
+        assert_eq!(refusal(403, "{}").exit, Exit::NoPermission);
+    }
+}

@@ -1,0 +1,189 @@
+//! Filling a product: tenants, plans, grants, through the same use cases that every caller uses.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use super::{Product, now};
+use crate::{
+    cli::{
+        Failure,
+        instance::{self, system_actor},
+    },
+    clock::Clock,
+    config::Settings,
+    domain::{
+        callers::OperatorRole,
+        catalog::Format,
+        keys::{EntitlementKey, TenantKey},
+        subscriptions::SubscriptionStatus,
+        tenants::Billing,
+        time::{DAY_US, Timestamp},
+    },
+    error::{Error, Result},
+    service::{
+        Actor, Service,
+        api_keys::NewApiKey,
+        catalogs::CatalogDocument,
+        grants::{NewGrant, NewState},
+        keyring::{Keyring, Secret},
+        subscriptions::Assignment,
+        tenants::{NewTenant, StatusChange, TenantPatch},
+    },
+    store::StoreOptions,
+};
+
+/// A tenant to look at.
+pub struct Shown {
+    /// Its key.
+    pub tenant: &'static str,
+    /// What it shows.
+    pub story: &'static str,
+    /// The key of its tenant admin.
+    pub key: Secret,
+}
+
+/// What filling a product is.
+pub type Seeding<'a> = Pin<Box<dyn Future<Output = Result<Vec<Shown>>> + Send + 'a>>;
+
+/// A product that is being filled, on a clock that can be set.
+pub struct Seed {
+    service: Service,
+    actor: Actor,
+    clock: Clock,
+    now: Timestamp,
+}
+
+/// How far back the story of a product begins.
+const DAYS_BACK: u32 = 30;
+
+impl Seed {
+    /// Fills a new database and closes it again.
+    pub async fn plant(
+        settings: &Settings,
+        options: &StoreOptions,
+        product: &Product,
+    ) -> Result<Vec<Shown>, Failure> {
+        let now = now();
+        let clock = Clock::manual(days_before(now, DAYS_BACK));
+        let keyring = Arc::new(Keyring::default());
+        let service = instance::open(settings, options, clock.clone(), keyring)?;
+        let seed = Self { service, actor: system_actor("demo"), clock, now };
+        let document = CatalogDocument { text: product.catalog.into(), format: Format::Yaml };
+        seed.service.apply_catalog(&seed.actor, document, None).await?;
+        let shown = (product.seed)(&seed).await?;
+        seed.service.store().stop().await;
+        Ok(shown)
+    }
+
+    /// What follows happens so many days ago. Time only goes forward.
+    pub fn days_ago(&self, days: u32) {
+        self.clock.set(days_before(self.now, days));
+    }
+
+    /// The end of what ends in so many days from now.
+    pub fn in_days(&self, days: u32) -> Timestamp {
+        self.now.plus_days(days)
+    }
+
+    /// Makes a tenant, and a key for its admin.
+    pub async fn tenant(&self, tenant: &'static str, story: &'static str) -> Result<Shown> {
+        self.make(tenant, story, Openness::AsBought).await
+    }
+
+    /// Makes a demo tenant, and a key for its admin.
+    pub async fn demo_tenant(&self, tenant: &'static str, story: &'static str) -> Result<Shown> {
+        self.make(tenant, story, Openness::Everything).await
+    }
+
+    async fn make(
+        &self,
+        tenant: &'static str,
+        story: &'static str,
+        openness: Openness,
+    ) -> Result<Shown> {
+        let key = parsed(tenant)?;
+        let new = NewTenant {
+            key: parsed(tenant)?,
+            name: title(tenant),
+            parent: None,
+            billing: Billing::Subscription,
+            demo: openness == Openness::Everything,
+            sandbox: false,
+            attributes: serde_json::Map::new(),
+        };
+        self.service.create_tenant(&self.actor, None, new).await?;
+        let new = NewApiKey {
+            name: format!("demo admin of {tenant}"),
+            role: OperatorRole::TenantAdmin,
+            tenant: Some(key),
+            expires_at: None,
+        };
+        let issued = self.service.create_api_key(&self.actor, None, new).await?;
+        let key = issued.secret.ok_or_else(|| Error::internal("a new key has no secret"))?;
+        Ok(Shown { tenant, story, key })
+    }
+
+    /// Puts a tenant on a plan.
+    pub async fn plan(
+        &self,
+        tenant: &Shown,
+        plan: &str,
+        status: SubscriptionStatus,
+        trial_expires_at: Option<Timestamp>,
+    ) -> Result<()> {
+        let plan = plan.parse().map_err(|_| Error::internal("a plan of the demo"))?;
+        let new = Assignment {
+            plan,
+            status: Some(status),
+            trial_expires_at,
+            quantity: 1,
+            effective_from: None,
+            change_reason: "demo".into(),
+        };
+        let tenant = parsed(tenant.tenant)?;
+        self.service.assign_plan(&self.actor, None, tenant, new).await.map(|_| ())
+    }
+
+    /// Gives or withholds one key.
+    pub async fn grant(&self, tenant: &Shown, key: &str, state: NewState) -> Result<()> {
+        let key: EntitlementKey = key.parse().map_err(|_| Error::internal("a key of the demo"))?;
+        let new = NewGrant {
+            state,
+            value: None,
+            seats: None,
+            trial_expires_at: None,
+            reason: "demo".into(),
+        };
+        let tenant = parsed(tenant.tenant)?;
+        self.service.set_grant(&self.actor, tenant, key, new, None).await.map(|_| ())
+    }
+
+    /// Suspends a tenant.
+    pub async fn suspend(&self, tenant: &Shown, reason: &str) -> Result<()> {
+        let status = Some(StatusChange::Suspend(reason.to_owned()));
+        let patch = TenantPatch { status, ..TenantPatch::default() };
+        let tenant = parsed(tenant.tenant)?;
+        self.service.update_tenant(&self.actor, tenant, patch, None).await.map(|_| ())
+    }
+}
+
+/// What a tenant may use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Openness {
+    AsBought,
+    Everything,
+}
+
+fn parsed(tenant: &str) -> Result<TenantKey> {
+    tenant.parse().map_err(|_| Error::internal("a tenant of the demo"))
+}
+
+fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    Timestamp::from_micros(now.micros() - i64::from(days) * DAY_US)
+}
+
+/// `Retail only` for `retail-only`.
+fn title(key: &str) -> String {
+    let mut letters = key.chars().map(|c| if c == '-' { ' ' } else { c });
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}

@@ -1,0 +1,188 @@
+//! One running service: a database, its use cases and a listener.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure};
+use crate::{
+    clock::Clock,
+    config::Settings,
+    domain::{
+        callers::{OperatorRole, Principal},
+        checks::Mode,
+    },
+    error::Error,
+    http::{self, auth::AuthState, listener::Listener, pages::Readiness},
+    service::{
+        Actor, Service,
+        api_keys::NewApiKey,
+        keyring::{Keyring, Secret},
+        tokens::Tokens,
+    },
+    store::StoreOptions,
+    telemetry, worker,
+};
+
+const TICK: Duration = Duration::from_secs(60);
+/// Every so many ticks the write-ahead log is emptied, also where nothing is written any more.
+const TICKS_PER_CHECKPOINT: u32 = 10;
+/// After the writer gave up: time for the answers that say so, and no more.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// A service that is open and bound, and not served yet.
+pub struct Instance {
+    /// Its use cases.
+    pub service: Service,
+    listener: Listener,
+    tokens: Option<Arc<Tokens>>,
+}
+
+/// What identifies callers, read before anything is touched.
+pub struct Doors {
+    /// With the root key.
+    pub keyring: Arc<Keyring>,
+    /// Where they are configured.
+    pub tokens: Option<Arc<Tokens>>,
+}
+
+impl Doors {
+    /// From the settings.
+    pub fn new(settings: &Settings) -> Result<Self, Failure> {
+        let keyring = Arc::new(settings.keyring()?);
+        Ok(Self { keyring, tokens: settings.tokens()?.map(Arc::new) })
+    }
+}
+
+/// Binds `address`.
+pub async fn bind(address: SocketAddr) -> Result<Listener, Failure> {
+    Listener::bind(address).await.map_err(|error| {
+        let line = format!(
+            "can't listen on {address}: {error}; end what listens there, or give another address \
+             with --listen"
+        );
+        Failure::new(Exit::Io, line)
+    })
+}
+
+/// Opens the service on a database.
+pub fn open(
+    settings: &Settings,
+    options: &StoreOptions,
+    clock: Clock,
+    keyring: Arc<Keyring>,
+) -> Result<Service, Failure> {
+    // The service takes its handles when it is made.
+    let _ = telemetry::metrics();
+    Service::open(options, settings.cache(), settings.gating(), clock, keyring)
+        .map_err(|error| Failure::database(&options.path, &error))
+}
+
+/// The program itself, where no caller asked.
+pub fn system_actor(id: &str) -> Actor {
+    let principal = Principal {
+        id: id.into(),
+        role: OperatorRole::SuperAdmin,
+        tenant: None,
+        mode: Mode::Tenant,
+        impersonator: None,
+    };
+    Actor { principal: principal.into(), request_id: id.into(), ip: None }
+}
+
+/// Makes an API key.
+pub async fn make_key(service: &Service, actor: &Actor, new: NewApiKey) -> Result<Secret, Failure> {
+    let issued = service.create_api_key(actor, None, new).await?;
+    issued.secret.ok_or_else(|| Error::internal("a new key has no secret").into())
+}
+
+impl Instance {
+    /// Puts an open service behind a bound listener.
+    pub fn new(service: Service, listener: Listener, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { service, listener, tokens }
+    }
+
+    /// Where it can be reached from this machine.
+    pub fn url(&self) -> String {
+        let mut address = self.listener.local_addr();
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}")
+    }
+
+    /// Serves until `stop`, lets running requests finish, closes the database.
+    pub async fn run(self, settings: Settings, stop: CancellationToken) -> Result<Exit, Failure> {
+        let Self { service, listener, tokens } = self;
+        let auth = AuthState {
+            tokens,
+            keyring: service.keyring().clone(),
+            clock: service.clock().clone(),
+        };
+        let readiness = {
+            let (service, stop) = (service.clone(), stop.clone());
+            move || readiness(&service, &stop)
+        };
+        let apis = http::api::apis(&service);
+        let app = http::app(apis, Arc::new(auth), settings.edge(), readiness)?;
+        let gauges = service.clone();
+        telemetry::before_scrape(move || gauges.refresh_gauges());
+        let mut server = tokio::spawn(listener.serve(app, settings.listener(), stop.clone()));
+        let upkeep = tokio::spawn(upkeep(service.clone(), stop.clone()));
+        let expiry = tokio::spawn(worker::expiry::run(service.clone(), stop.clone()));
+        let fatal = tokio::select! {
+            ended = &mut server => {
+                ended.map_err(Error::internal)?;
+                None
+            }
+            fatal = service.store().failed() => Some(fatal),
+        };
+        if let Some(fatal) = fatal {
+            tracing::error!(?fatal, "the writer gave up; the next start reads the disk");
+            stop.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, server).await;
+            return Ok(Exit::Internal);
+        }
+        let _ = upkeep.await;
+        let _ = expiry.await;
+        if let Err(error) = service.record_key_uses().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "key uses were not recorded");
+        }
+        service.store().stop().await;
+        tracing::info!("stopped");
+        Ok(Exit::Ok)
+    }
+}
+
+fn readiness(service: &Service, stop: &CancellationToken) -> Readiness {
+    let (is_writable, is_draining) = (service.store().is_writable(), stop.is_cancelled());
+    let database = if is_writable { "ok" } else { "takes no writes" };
+    let server = if is_draining { "stopping" } else { "ok" };
+    let expiry = match service.expiry().failures_in_a_row() {
+        0 => "ok".to_owned(),
+        failures => format!("{failures} runs failed in a row"),
+    };
+    let checks = [("database", database), ("server", server), ("expiry", &expiry)];
+    let checks: BTreeMap<_, _> = checks.map(|(name, text)| (name, text.to_owned())).into();
+    Readiness { ready: is_writable && !is_draining, checks }
+}
+
+/// What has to be done now and then, until `stop`.
+async fn upkeep(service: Service, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    // The first one comes at once, when there is nothing to do yet.
+    ticks.tick().await;
+    for count in 1_u32.. {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let mut outcome = service.record_key_uses().await;
+        if count % TICKS_PER_CHECKPOINT == 0 {
+            outcome = outcome.and(service.store().checkpoint().await);
+        }
+        if let Err(error) = outcome {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upkeep failed");
+        }
+    }
+}

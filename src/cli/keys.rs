@@ -1,0 +1,101 @@
+//! `entitled keys`: API keys on a server.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Exit, Failure,
+    client::{Body, Server},
+    output, words,
+};
+use crate::domain::{callers::OperatorRole, time::Timestamp};
+
+const PATH: &str = "/api/v1/admin/api-keys";
+
+/// Make, list and revoke API keys on a server
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key; it is shown this once
+    Create(Create),
+    /// List the keys, revoked ones too
+    List(List),
+    /// Refuse a key from now on
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    #[command(flatten)]
+    server: Server,
+    /// For people
+    #[arg(long)]
+    name: String,
+    /// What its bearer may do: super_admin, support, auditor, service, tenant_admin, tenant_user
+    #[arg(long, value_parser = words::word::<OperatorRole>)]
+    role: OperatorRole,
+    /// The one tenant its bearer is bound to
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Refused from here on, such as 2027-01-01T00:00:00Z
+    #[arg(long, value_parser = words::instant)]
+    expires_at: Option<Timestamp>,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    server: Server,
+    /// The public part of the key: the 16 digits after `ent_`
+    id: String,
+}
+
+impl Keys {
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Create(create) => create.run()?,
+            Self::List(List { server, format }) => {
+                let heads =
+                    ["id", "name", "role", "tenant", "expires_at", "revoked_at", "last_used_at"];
+                format.print(&server.list(PATH)?, |keys| output::members(&heads, keys))?;
+            }
+            Self::Revoke(Revoke { server, id }) => {
+                if !id.chars().all(|c| c.is_ascii_alphanumeric()) {
+                    let line =
+                        format!("“{}” isn't the id of a key; see keys list", output::plain(&id));
+                    return Err(Failure::new(Exit::Usage, line));
+                }
+                server.ask(Method::DELETE, &format!("{PATH}/{id}"), Body::None)?;
+                output::print(&format!("revoked {id}"))?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Create {
+    fn run(self) -> Result<(), Failure> {
+        let Self { server, name, role, tenant, expires_at, format } = self;
+        let body = json!({
+            "name": name,
+            "role": role,
+            "tenant": tenant,
+            "expires_at": expires_at,
+        });
+        let made = server.ask(Method::POST, PATH, Body::Json(&body))?;
+        // Alone, so that `KEY=$(entitled keys create …)` works.
+        format.print(&made, |made| {
+            made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned()
+        })
+    }
+}

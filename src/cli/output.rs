@@ -1,0 +1,75 @@
+//! What goes to stdout: tables for people, JSON for programs.
+
+use std::io::{ErrorKind, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::{Exit, Failure};
+
+/// Who reads the output.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Format {
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Format {
+    /// Prints `value` for programs, or what `table` makes of it for people.
+    pub fn print(self, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        if self.json { print(&format!("{value:#}")) } else { print(&table(value)) }
+    }
+}
+
+/// Prints a text and a line break. Whoever closes a pipe has read enough.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.trim_end().as_bytes());
+    let written = written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Io, format!("can't write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A table with these heads.
+pub fn table<R, C>(heads: &[&str], rows: impl IntoIterator<Item = R>) -> String
+where
+    R: IntoIterator<Item = C>,
+    C: Into<String>,
+{
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heads.iter().map(|head| head.to_uppercase()));
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| plain(&cell.into())));
+    }
+    // The last column is padded, which is of no use to anyone.
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A list of objects as a table of these members.
+pub fn members(heads: &[&str], list: &Value) -> String {
+    let rows = list.as_array().into_iter().flatten();
+    table(heads, rows.map(|item| heads.iter().map(|head| cell(item.get(*head)))))
+}
+
+/// A value in one cell.
+pub fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => plain(text),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => plain(&other.to_string()),
+    }
+}
+
+/// A text that can't steer a terminal: names and reasons come from others.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,241 @@
+//! Settings and limits. Every limit of the service stands here.
+//!
+//! [`load()`] puts the settings together: flags, then `ENTITLED_*` variables, then a TOML file, then
+//! the defaults here. `docs/configuration.md` is the same for operators.
+
+mod load;
+mod secrets;
+mod table;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use self::{
+    load::{Flags, Loaded, Row, load},
+    table::{Kind, SETTINGS, Setting},
+};
+use crate::{
+    engine::Gating,
+    http::{
+        edge::{EdgeSettings, RequestLog},
+        listener,
+    },
+    service::{cache::CacheOptions, keyring::Secret},
+    store::{Durability, StoreOptions},
+    telemetry::LogFormat,
+};
+
+/// Why the settings can't be used. One line, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that an operator can set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The directory of the database.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The key of the super admin named `root`.
+    #[serde(default, skip_serializing, deserialize_with = "secret")]
+    pub root_key: Option<Secret>,
+    /// A file with that key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_key_file: Option<PathBuf>,
+    /// Whether refusals are enforced: `ENABLE_ENTITLEMENTS_GATING`.
+    pub gating: bool,
+    /// How tokens are verified.
+    #[serde(default)]
+    pub jwt: Jwt,
+    /// What is logged, and how.
+    pub log: Log,
+    /// What bounds the service.
+    pub limits: Limits,
+}
+
+/// How tokens are verified; without a secret or a JWKS there are none.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// The shared secret of HS256.
+    #[serde(default, skip_serializing, deserialize_with = "secret")]
+    pub hs256_secret: Option<Secret>,
+    /// A file with that secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hs256_secret_file: Option<PathBuf>,
+    /// A file with a JWKS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    /// The `iss` that every token must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The `aud` that every token must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged, such as `info,entitled=debug`.
+    pub filter: String,
+    /// One line for each request.
+    pub requests: bool,
+}
+
+/// What bounds the service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub body_bytes: usize,
+    /// The largest body of a catalog, a batch or an import.
+    pub large_body_bytes: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// The largest head of a request, in bytes.
+    pub head_bytes: usize,
+    /// The longest wait for the head of a request.
+    pub head_seconds: u32,
+    /// The longest time that a body may take to arrive.
+    pub body_seconds: u32,
+    /// The longest time until the head of the answer.
+    pub handler_seconds: u32,
+    /// The longest time in which a caller may take nothing of its answer.
+    pub write_stall_seconds: u32,
+    /// How long running requests may go on after the stop.
+    pub shutdown_seconds: u32,
+    /// Changes that may wait for the writer.
+    pub write_queue: usize,
+    /// Changes that may share one commit.
+    pub write_group: usize,
+    /// Connections to the database that read.
+    pub readers: u32,
+    /// The page cache of each connection to the database.
+    pub page_cache_kib: u32,
+    /// Tenants in memory.
+    pub cached_tenants: usize,
+    /// How long a tenant stays in memory without being read again: a backstop.
+    #[serde(rename = "cache_seconds", with = "seconds")]
+    pub cache_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 * 1024,
+            large_body_bytes: 1024 * 1024,
+            connections: 4096,
+            head_bytes: 64 * 1024,
+            head_seconds: 15,
+            body_seconds: 10,
+            handler_seconds: 30,
+            write_stall_seconds: 30,
+            shutdown_seconds: 20,
+            write_queue: 1024,
+            write_group: 64,
+            readers: 4,
+            page_cache_kib: 8 * 1024,
+            cached_tenants: 100_000,
+            cache_ttl: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: "entitled-data".into(),
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            root_key: None,
+            root_key_file: None,
+            gating: true,
+            jwt: Jwt::default(),
+            log: Log { format: LogFormat::Json, filter: "info".into(), requests: false },
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether refusals are enforced.
+    #[must_use]
+    pub fn gating(&self) -> Gating {
+        if self.gating { Gating::Enforced } else { Gating::OffByEnvironment }
+    }
+
+    /// How the database at `path` is opened.
+    #[must_use]
+    pub fn store(&self, path: PathBuf, durability: Durability) -> StoreOptions {
+        let limits = &self.limits;
+        StoreOptions {
+            path,
+            readers: limits.readers,
+            queue: limits.write_queue,
+            group: limits.write_group,
+            cache_kib: limits.page_cache_kib,
+            durability,
+        }
+    }
+
+    /// The limits and habits of the front door.
+    #[must_use]
+    pub fn edge(&self) -> EdgeSettings {
+        let limits = &self.limits;
+        EdgeSettings {
+            body_bytes: limits.body_bytes,
+            large_body_bytes: limits.large_body_bytes,
+            body_deadline: Duration::from_secs(limits.body_seconds.into()),
+            handler_deadline: Duration::from_secs(limits.handler_seconds.into()),
+            log: if self.log.requests { RequestLog::Access } else { RequestLog::Off },
+            ..EdgeSettings::default()
+        }
+    }
+
+    /// How much the service keeps in memory.
+    #[must_use]
+    pub fn cache(&self) -> CacheOptions {
+        CacheOptions { tenants: self.limits.cached_tenants, ttl: self.limits.cache_ttl }
+    }
+
+    /// The limits of the listener.
+    #[must_use]
+    pub fn listener(&self) -> listener::Limits {
+        let limits = &self.limits;
+        listener::Limits {
+            connections: limits.connections,
+            head_deadline: Duration::from_secs(limits.head_seconds.into()),
+            write_stall: Duration::from_secs(limits.write_stall_seconds.into()),
+            head_bytes: limits.head_bytes,
+            drain_deadline: Duration::from_secs(limits.shutdown_seconds.into()),
+        }
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(value.as_secs())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}

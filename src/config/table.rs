@@ -1,0 +1,96 @@
+//! Every setting by name: what kind of value it takes and what it is called in the environment.
+
+/// What kind of value a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text that isn't empty.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// An address and a port.
+    Address,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Yes or no.
+    Switch,
+    /// A whole number between these two.
+    Number(u64, u64),
+}
+
+/// A setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// As in the TOML file, with dots.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// The one setting that only the environment has, under a name of its own.
+pub const GATING: &str = "gating";
+/// That name.
+pub const GATING_VARIABLE: &str = "ENABLE_ENTITLEMENTS_GATING";
+
+const fn setting(name: &'static str, kind: Kind) -> Setting {
+    Setting { name, kind }
+}
+
+const BYTES: Kind = Kind::Number(1024, 1 << 30);
+const SECONDS: Kind = Kind::Number(1, 86_400);
+
+/// Every setting.
+pub const SETTINGS: [Setting; 28] = [
+    setting("data", Kind::Text),
+    setting("listen", Kind::Address),
+    setting("root_key", Kind::Secret),
+    setting("root_key_file", Kind::Text),
+    setting(GATING, Kind::Switch),
+    setting("jwt.hs256_secret", Kind::Secret),
+    setting("jwt.hs256_secret_file", Kind::Text),
+    setting("jwt.jwks_file", Kind::Text),
+    setting("jwt.issuer", Kind::Text),
+    setting("jwt.audience", Kind::Text),
+    setting("log.format", Kind::Choice(&["json", "text"])),
+    setting("log.filter", Kind::Text),
+    setting("log.requests", Kind::Switch),
+    setting("limits.body_bytes", BYTES),
+    setting("limits.large_body_bytes", BYTES),
+    setting("limits.connections", Kind::Number(1, 1_000_000)),
+    // hyper takes no smaller buffer.
+    setting("limits.head_bytes", Kind::Number(8192, 1 << 24)),
+    setting("limits.head_seconds", SECONDS),
+    setting("limits.body_seconds", SECONDS),
+    setting("limits.handler_seconds", SECONDS),
+    setting("limits.write_stall_seconds", SECONDS),
+    setting("limits.shutdown_seconds", SECONDS),
+    setting("limits.write_queue", Kind::Number(1, 1_000_000)),
+    setting("limits.write_group", Kind::Number(1, 10_000)),
+    setting("limits.readers", Kind::Number(1, 1000)),
+    setting("limits.page_cache_kib", Kind::Number(64, 1 << 24)),
+    setting("limits.cached_tenants", Kind::Number(1, 100_000_000)),
+    setting("limits.cache_seconds", SECONDS),
+];
+
+impl Setting {
+    /// What it is called in the environment.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        if self.name == GATING {
+            return GATING_VARIABLE.into();
+        }
+        format!("ENTITLED_{}", self.name.replace('.', "__").to_uppercase())
+    }
+
+    /// What it must be, for an error message.
+    #[must_use]
+    pub fn expectation(&self) -> String {
+        match self.kind {
+            _ if self.name == GATING => "must be exactly true, false, 1 or 0".into(),
+            Kind::Text | Kind::Secret => "must be a text, in quotes, that isn't empty".into(),
+            Kind::Address => "must be an address and a port, such as 127.0.0.1:8080".into(),
+            Kind::Choice(words) => format!("must be {}", words.join(" or ")),
+            Kind::Switch => "must be true or false".into(),
+            Kind::Number(least, most) => format!("must be a whole number from {least} to {most}"),
+        }
+    }
+}

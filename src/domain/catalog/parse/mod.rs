@@ -1,0 +1,117 @@
+//! From a document to a [`Catalog`], with every fault named at its place.
+//!
+//! Invariants: reading never stops at a fault; a catalog comes out only if there is none. What is
+//! faulty in itself still counts as defined, so that one fault doesn't drag others behind it.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use super::{
+    check,
+    cursor::{Cursor, Record, parse_key},
+    findings::Findings,
+    model::{Catalog, DefaultRoute, Settings},
+    node::{self, Format},
+};
+use crate::{domain::keys::BadKey, error::Fault};
+
+mod guards;
+mod modules;
+mod plans;
+mod roles;
+mod routes;
+
+#[cfg(test)]
+mod tests;
+
+/// The sections of a document.
+const SECTIONS: [&str; 8] =
+    ["modules", "bundles", "features", "plans", "roles", "guards", "routes", "settings"];
+
+/// Longest sections. Resolved plans grow with plans × features, which is why these are the small
+/// ones.
+const MAX_ENTRIES: usize = 5_000;
+const MAX_PLANS: usize = 500;
+const MAX_ROUTES: usize = 20_000;
+
+/// Reads a catalog.
+///
+/// # Errors
+/// Every fault of the document at once, up to 500, each with its place in it.
+pub fn parse(text: &str, format: Format) -> Result<Catalog, Vec<Fault>> {
+    let findings = Findings::default();
+    let catalog = node::read(text, format, &findings)
+        .map(|tree| read(&Cursor { node: &tree, path: String::new(), findings: &findings }));
+    let faults = findings.into_faults();
+    match catalog {
+        Some(catalog) if faults.is_empty() => Ok(catalog),
+        Some(_) | None => Err(faults),
+    }
+}
+
+fn read(document: &Cursor<'_>) -> Catalog {
+    let root = document.record(&SECTIONS);
+    let modules = section(&root, "modules", MAX_ENTRIES, |item| modules::module(&item));
+    let bundles = section(&root, "bundles", MAX_ENTRIES, |item| modules::bundle(&item));
+    let features = section(&root, "features", MAX_ENTRIES, |item| modules::feature(&item));
+    let plans = section(&root, "plans", MAX_PLANS, |item| plans::plan(&item, &features));
+    let catalog = Catalog {
+        modules,
+        bundles,
+        plans,
+        roles: section(&root, "roles", MAX_ENTRIES, |item| roles::role(&item)),
+        guards: section(&root, "guards", MAX_ENTRIES, |item| guards::guard(&item)),
+        routes: root.get("routes").map(|list| routes::routes(&list)).unwrap_or_default(),
+        settings: root.get("settings").map(|item| settings(&item)).unwrap_or_default(),
+        features: features.into_iter().map(|(key, draft)| (key, draft.feature)).collect(),
+    };
+    check::check(&catalog, document.findings);
+    catalog
+}
+
+/// A mapping from keys to entries.
+fn section<K: FromStr<Err = BadKey> + Ord, V>(
+    root: &Record<'_>,
+    name: &str,
+    max: usize,
+    read: impl Fn(Cursor<'_>) -> V,
+) -> BTreeMap<K, V> {
+    let Some(section) = root.get(name) else { return BTreeMap::new() };
+    let entries = section.entries("a mapping of keys").unwrap_or_default();
+    if entries.len() > max {
+        section.fault(format!("it may have at most {max} entries"));
+        return BTreeMap::new();
+    }
+    let mut map = BTreeMap::new();
+    for (key, item) in entries {
+        let key = parse_key(key, &item);
+        let value = read(item);
+        if let Some(key) = key {
+            map.insert(key, value);
+        }
+    }
+    map
+}
+
+fn settings(item: &Cursor<'_>) -> Settings {
+    let record = item.record(&["overdue_grace_days", "default_route"]);
+    let otherwise = Settings::default();
+    Settings {
+        overdue_grace_days: days(&record, "overdue_grace_days", 0)
+            .unwrap_or(otherwise.overdue_grace_days),
+        default_route: record.word_or(
+            "default_route",
+            &[("deny", DefaultRoute::Deny), ("allow", DefaultRoute::Allow)],
+            otherwise.default_route,
+        ),
+    }
+}
+
+/// A number of days, at most ten years.
+fn days(record: &Record<'_>, name: &str, min: i64) -> Option<u32> {
+    record.get(name)?.whole(min, 3_650).and_then(|days| u32::try_from(days).ok())
+}
+
+/// A number that the database can hold.
+fn count(record: &Record<'_>, name: &str) -> Option<u64> {
+    record.get(name)?.whole(0, i64::MAX).and_then(|count| u64::try_from(count).ok())
+}

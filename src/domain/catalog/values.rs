@@ -1,0 +1,62 @@
+//! The value of a feature, from and to JSON: the same rules in plans, grants and overrides.
+
+use serde_json::Value;
+
+use super::model::{Feature, FeatureKind, FeatureValue, Limit};
+
+/// Largest config value, in bytes of JSON.
+const MAX_CONFIG_BYTES: usize = 16_384;
+
+/// Reads a value that fits `feature`; the error says what was expected.
+///
+/// # Errors
+/// When the value doesn't fit the feature's type.
+pub fn value_for(feature: &Feature, json: &Value) -> Result<FeatureValue, String> {
+    match feature.kind {
+        FeatureKind::Boolean => match json {
+            Value::Bool(on) => Ok(FeatureValue::Flag(*on)),
+            other => Err(format!("expected true or false, found {}", describe(other))),
+        },
+        FeatureKind::Limit(_) => limit(json).map(FeatureValue::Limit).ok_or_else(|| {
+            format!("expected a whole number of at least 0 or unlimited, found {}", describe(json))
+        }),
+        FeatureKind::Config => match json {
+            Value::Null => Err("expected a value, found nothing".to_owned()),
+            value if value.to_string().len() > MAX_CONFIG_BYTES => {
+                Err(format!("it may have at most {MAX_CONFIG_BYTES} bytes"))
+            }
+            value => Ok(FeatureValue::Config(value.clone())),
+        },
+    }
+}
+
+/// The value as it stands in a document.
+#[must_use]
+pub fn value_to_json(value: &FeatureValue) -> Value {
+    match value {
+        FeatureValue::Flag(on) => Value::Bool(*on),
+        FeatureValue::Limit(Limit::Of(count)) => Value::from(*count),
+        FeatureValue::Limit(Limit::Unlimited) => Value::from("unlimited"),
+        FeatureValue::Config(value) => value.clone(),
+    }
+}
+
+fn limit(json: &Value) -> Option<Limit> {
+    if json.as_str() == Some("unlimited") {
+        return Some(Limit::Unlimited);
+    }
+    // The database counts in i64; a larger number would be meant as unlimited, which is said.
+    let count = json.as_i64()?;
+    u64::try_from(count).ok().map(Limit::Of)
+}
+
+fn describe(json: &Value) -> String {
+    match json {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(value) => format!("the number {value}"),
+        Value::String(value) => format!("the text {}", super::findings::quoted(value)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+    }
+}

@@ -1,0 +1,322 @@
+//! Questions and decisions: what `check` takes and gives (SPEC 4), as types.
+//!
+//! Invariants: a [`Decision`] that allows names its source and has no code, no remedies and
+//! status 200; one that refuses has a code.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{
+    catalog::Match,
+    keys::{FeatureKey, ModuleKey, PlanKey, UserKey},
+    time::Timestamp,
+};
+
+/// What is asked about one tenant: everything in it is needed at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Who in the tenant.
+    pub user: Option<UserKey>,
+    /// How the caller works.
+    pub mode: Mode,
+    /// The module needed.
+    pub module: Option<ModuleKey>,
+    /// The features needed, in the order asked.
+    pub features: Vec<FeatureKey>,
+    /// Whether all or any of the features are needed.
+    pub features_match: Match,
+}
+
+/// How the caller works with the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// As one of the tenant's own users.
+    #[default]
+    Tenant,
+    /// As the vendor's staff, in demo tenants.
+    Internal,
+    /// In the place of one of the tenant's users; judged exactly as that user is.
+    Impersonation,
+    /// As the vendor's platform staff.
+    Platform,
+}
+
+/// The answer to a check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The answer.
+    pub allowed: bool,
+    /// The one reason.
+    pub reason: Reason,
+    /// What kind of refusal; none on an allow.
+    pub code: Option<Code>,
+    /// A sentence for people.
+    pub message: String,
+    /// What a refusal is about: the keys, by kind (`module`, `feature`).
+    pub fields: BTreeMap<&'static str, Vec<String>>,
+    /// Whether the rollout enforces here.
+    pub enforced: bool,
+    /// The answer that enforcement gives.
+    pub would_allow: bool,
+    /// The reason that enforcement gives.
+    pub would_reason: Reason,
+    /// Which fact decided.
+    pub source: Source,
+    /// What would help.
+    pub remedies: Vec<Remedy>,
+    /// The next instant at which the answer can change by itself.
+    pub valid_until: Option<Timestamp>,
+    /// The version of the facts that were looked at.
+    pub version: u64,
+}
+
+impl Decision {
+    /// The HTTP status that the application should answer with (SPEC 4, table of refusals).
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.code.map_or(200, Code::status)
+    }
+}
+
+/// Why a decision is as it is. One vocabulary for every door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Refused: the tenant is suspended, or its subscription is.
+    Suspended,
+    /// Allowed: a demo tenant.
+    Demo,
+    /// Allowed: the rollout does not enforce here.
+    GatingDisabled,
+    /// Refused: the tenant has no subscription in effect.
+    NoSubscription,
+    /// Refused: the subscription is cancelled.
+    Cancelled,
+    /// Refused: the subscription is overdue past its grace period.
+    Overdue,
+    /// Refused: switched off for everyone, or archived.
+    FeatureDisabled,
+    /// Allowed: the module is always on.
+    AlwaysOn,
+    /// Allowed: the module needs only a permission.
+    RbacOnly,
+    /// Allowed or refused by an override.
+    Override,
+    /// Refused by a grant.
+    Disabled,
+    /// Allowed by a grant.
+    Grant,
+    /// Allowed by an unexpired trial.
+    Trial,
+    /// Refused: only an ended trial gave it.
+    TrialExpired,
+    /// Allowed by the base plan.
+    Plan,
+    /// Allowed by an add-on.
+    AddOn,
+    /// Refused: the plan does not give it.
+    PlanLimit,
+    /// Refused: nothing gives it to a tenant with direct billing.
+    NotGranted,
+}
+
+impl Reason {
+    /// All of them, in the order of the rules.
+    pub const ALL: [Self; 18] = [
+        Self::Suspended,
+        Self::Demo,
+        Self::GatingDisabled,
+        Self::NoSubscription,
+        Self::Cancelled,
+        Self::Overdue,
+        Self::FeatureDisabled,
+        Self::AlwaysOn,
+        Self::RbacOnly,
+        Self::Override,
+        Self::Disabled,
+        Self::Grant,
+        Self::Trial,
+        Self::TrialExpired,
+        Self::Plan,
+        Self::AddOn,
+        Self::PlanLimit,
+        Self::NotGranted,
+    ];
+
+    /// Its place in [`Reason::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// As it stands in every answer, log line and metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspended => "suspended",
+            Self::Demo => "demo",
+            Self::GatingDisabled => "gating_disabled",
+            Self::NoSubscription => "no_subscription",
+            Self::Cancelled => "cancelled",
+            Self::Overdue => "overdue",
+            Self::FeatureDisabled => "feature_disabled",
+            Self::AlwaysOn => "always_on",
+            Self::RbacOnly => "rbac_only",
+            Self::Override => "override",
+            Self::Disabled => "disabled",
+            Self::Grant => "grant",
+            Self::Trial => "trial",
+            Self::TrialExpired => "trial_expired",
+            Self::Plan => "plan",
+            Self::AddOn => "add_on",
+            Self::PlanLimit => "plan_limit",
+            Self::NotGranted => "not_granted",
+        }
+    }
+}
+
+/// What kind of refusal (SPEC 4, table of refusals).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Code {
+    TenantBlocked,
+    ModuleNotEntitled,
+    FeatureNotEntitled,
+}
+
+impl Code {
+    /// As it stands in every answer.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantBlocked => "TENANT_BLOCKED",
+            Self::ModuleNotEntitled => "MODULE_NOT_ENTITLED",
+            Self::FeatureNotEntitled => "FEATURE_NOT_ENTITLED",
+        }
+    }
+
+    /// The HTTP status that the application should answer with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TenantBlocked | Self::ModuleNotEntitled => 403,
+            Self::FeatureNotEntitled => 402,
+        }
+    }
+}
+
+/// Which fact decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The tenant itself: suspended or demo.
+    Tenant,
+    /// The rollout does not enforce here.
+    Rollout,
+    /// The catalog: access or status.
+    Catalog,
+    /// The override with this id.
+    Override(String),
+    /// The grant on this key.
+    Grant(String),
+    /// The base plan.
+    Plan(PlanSource),
+    /// An add-on.
+    AddOn(PlanSource),
+    /// The state of the base subscription.
+    Subscription(PlanSource),
+    /// Nothing at all.
+    Nothing,
+}
+
+/// A plan in one of its versions, as a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanSource {
+    /// Which plan.
+    pub plan: PlanKey,
+    /// Which version of it.
+    pub version: u32,
+}
+
+/// What would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// One of these base plans, lowest rank first.
+    UpgradePlan(Vec<PlanKey>),
+    /// One of these add-ons, lowest rank first.
+    BuyAddOn(Vec<PlanKey>),
+    /// A trial that the tenant has not had yet.
+    StartTrial,
+    /// Paying what is due.
+    SettleInvoice,
+    /// Asking an admin.
+    ContactAdmin,
+    /// Waiting until this instant.
+    WaitUntil(Timestamp),
+}
+
+/// One step of an explanation: a rule, what it was asked about, and what it said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The number of the rule in SPEC 4.
+    pub rule: u8,
+    /// The module or feature it was asked about; none where it is about the tenant.
+    pub about: Option<String>,
+    /// What it said.
+    pub outcome: Outcome,
+    /// The fact it looked at, for a support person.
+    pub fact: String,
+}
+
+/// What a rule said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has nothing to say here.
+    Pass,
+    /// It allows.
+    Allow,
+    /// It refuses.
+    Refuse,
+}
+
+/// What each source alone says of one module or feature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The module or feature.
+    pub key: String,
+    /// `override`, `grant`, `plan`, `add_on`.
+    pub source: &'static str,
+    /// The plan, for a plan or an add-on.
+    pub plan: Option<String>,
+    /// What it says.
+    pub enabled: bool,
+    /// The value it carries.
+    pub value: Option<Value>,
+    /// From when on it says nothing.
+    pub until: Option<Timestamp>,
+}
+
+/// How a decision came about.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Explanation {
+    /// Every rule in order.
+    pub trace: Vec<Step>,
+    /// What each source alone gives.
+    pub layers: Vec<Layer>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_index_and_reads_as_it_is_written() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The nouns: what the service talks about, in the words of the glossary.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | tenant | a customer organisation; everything is isolated by tenant |
+//! | user | a person in the calling application, known by an opaque id |
+//! | module | a product area that is gated as a whole |
+//! | bundle | a named set of modules that are switched together |
+//! | feature | one capability: boolean, limit or config; may belong to a module |
+//! | plan | a named set of modules and feature values |
+//! | catalog | the one versioned document that defines all of the above |
+//! | subscription | a tenant on a plan, pinned to the plan version it was assigned |
+//! | grant | a module or feature given to, or withheld from, a tenant directly |
+//! | override | a governed exception that always expires |
+//! | decision | the answer to a check |
+//!
+//! Invariants: a value of a key type is always well formed; an instant always has microsecond
+//! precision; a `Catalog` that was made by `catalog::parse` has no dangling reference.
+//!
+//! Refuses to know: SQLite, HTTP, the wall clock, who is calling.
+
+pub mod audit;
+pub mod callers;
+pub mod catalog;
+pub mod checks;
+pub mod grants;
+pub mod keys;
+pub mod overrides;
+pub mod plans;
+pub mod subscriptions;
+pub mod tenants;
+pub mod time;

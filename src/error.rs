@@ -1,0 +1,113 @@
+//! Every way in which a use case can fail. A refusal is not among them: it is an answer.
+//!
+//! `http/problem.rs` turns each variant into RFC 9457 with one `match`. No message here carries
+//! SQL, a path or a secret; what does is in the `source` chain, which only the log shows.
+
+use std::{error::Error as StdError, fmt};
+
+/// The result of a use case.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every way in which a use case can fail.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No usable credential: 401.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller's role does not permit it: 403.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is no such tenant, or the caller may not know of it: 404 `TENANT_NOT_FOUND`.
+    #[error("There is no tenant “{0}”.")]
+    TenantNotFound(String),
+    /// There is no such thing: 404.
+    #[error("There is no {kind} “{key}”.")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its key or id.
+        key: String,
+    },
+    /// The body or a parameter can't be read at all: 400.
+    #[error("{0}")]
+    Malformed(Fault),
+    /// The values are wrong, all of them named: 422 with `code`.
+    #[error("{}", summary(.faults))]
+    Invalid {
+        /// `UNKNOWN_KEY`, `INVALID_VALUE`, `CATALOG_INVALID`, `KEY_IN_USE`, ...
+        code: &'static str,
+        /// Every fault, at least one.
+        faults: Vec<Fault>,
+    },
+    /// A part of the contract that is not built yet: 422 `NOT_AVAILABLE`.
+    #[error("{0}")]
+    NotAvailable(Fault),
+    /// Its state does not permit it: 409 with `code`.
+    #[error("{detail}")]
+    Conflict {
+        /// `ALREADY_EXISTS`, `SUBSCRIPTION_CLOSED`, ...
+        code: &'static str,
+        /// What is the matter and what to do.
+        detail: String,
+    },
+    /// `If-Match` names another revision: 412.
+    #[error("It was changed in the meantime; read it again and repeat the change.")]
+    PreconditionFailed,
+    /// The same idempotency key came with another request: 422.
+    #[error("This Idempotency-Key was already used for another request; use a new one.")]
+    IdempotencyKeyReused,
+    /// Too much is waiting: 503 with `Retry-After`.
+    #[error("The server is busy; try again shortly.")]
+    Overloaded,
+    /// The service is stopping or can't write: 503.
+    #[error("{0}")]
+    Unavailable(&'static str),
+    /// The tenant's rows can't be read; only this tenant is closed: 503 `TENANT_DAMAGED`.
+    #[error("The data of the tenant “{0}” is damaged; it stays closed until it is repaired.")]
+    TenantDamaged(String),
+    /// Anything else: 500, the cause only in the log.
+    #[error("Something went wrong inside the service.")]
+    Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The field, as a path into the body (`modules.crm.state`) or the name of a parameter.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault at `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.field, self.message)
+        }
+    }
+}
+
+impl Error {
+    /// One wrong value.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { code: "INVALID_VALUE", faults: vec![Fault::new(field, message)] }
+    }
+
+    /// Wraps what only the log may show.
+    pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+}
+
+fn summary(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

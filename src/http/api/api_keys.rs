@@ -1,0 +1,179 @@
+//! API keys.
+
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Header, Path, Query},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Tag, once};
+use crate::{
+    domain::{
+        callers::{ApiKey, OperatorRole},
+        keys::TenantKey,
+        time::Timestamp,
+    },
+    http::{
+        auth::{Caller, needs},
+        failure::Answer,
+        paging::{Cursor, Limit, Page},
+        payload::Json,
+        replies::{Created, Done},
+        types::{IdempotencyKey, Text},
+    },
+    service::{Service, api_keys::IssuedKey, api_keys::NewApiKey},
+};
+
+/// The operations.
+pub struct ApiKeysApi(pub(super) Service);
+
+/// A key to be made.
+#[derive(Debug, Object, Serialize, Deserialize)]
+#[oai(rename = "NewApiKey", example = true)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyBody {
+    /// For people.
+    name: Text<1, 200>,
+    /// What its bearer may do.
+    role: OperatorRole,
+    /// The one tenant its bearer is bound to; needed for `tenant_admin` and `tenant_user`, possible
+    /// for `service`.
+    tenant: Option<TenantKey>,
+    /// Refused from here on.
+    expires_at: Option<Timestamp>,
+}
+
+impl poem_openapi::types::Example for ApiKeyBody {
+    fn example() -> Self {
+        Self {
+            name: Text::example("Shop backend"),
+            role: OperatorRole::Service,
+            tenant: None,
+            expires_at: None,
+        }
+    }
+}
+
+/// A key that was made.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "IssuedApiKey")]
+pub struct IssuedView {
+    /// The public part.
+    id: String,
+    /// The whole key, shown this once; null where the same request was answered before.
+    key: Option<String>,
+    /// For people.
+    name: String,
+    /// What its bearer may do.
+    role: OperatorRole,
+    /// The one tenant its bearer is bound to.
+    tenant: Option<TenantKey>,
+    /// When it was made.
+    created_at: Timestamp,
+    /// Refused from here on.
+    expires_at: Option<Timestamp>,
+}
+
+/// A key without its secret.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ApiKey")]
+pub struct ApiKeyView {
+    /// The public part.
+    id: String,
+    /// For people.
+    name: String,
+    /// What its bearer may do.
+    role: OperatorRole,
+    /// The one tenant its bearer is bound to.
+    tenant: Option<TenantKey>,
+    /// When it was made.
+    created_at: Timestamp,
+    /// Refused from here on.
+    expires_at: Option<Timestamp>,
+    /// Refused since.
+    revoked_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    last_used_at: Option<Timestamp>,
+}
+
+#[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Keys")]
+impl ApiKeysApi {
+    /// Make an API key
+    ///
+    /// The key is shown this once and kept nowhere.
+    #[oai(path = "/api-keys", method = "post", operation_id = "create_api_key")]
+    async fn create_api_key(
+        &self,
+        caller: Caller<needs::KeysManage>,
+        /// The same key and body get the first answer again, without the secret.
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<IdempotencyKey>>,
+        body: Json<ApiKeyBody>,
+    ) -> Answer<Created<Json<IssuedView>>> {
+        let once = once(key.0.as_ref(), "create_api_key", "", &body.0)?;
+        let ApiKeyBody { name, role, tenant, expires_at } = body.0;
+        let new = NewApiKey { name: name.into_string(), role, tenant, expires_at };
+        let issued = self.0.create_api_key(&caller.actor, once, new).await?;
+        let location = format!("/api/v1/admin/api-keys/{}", issued.key.id);
+        Ok(Created { location, etag: None, body: Json(issued.into()) })
+    }
+
+    /// List API keys
+    ///
+    /// By id, revoked ones too.
+    #[oai(path = "/api-keys", method = "get", operation_id = "list_api_keys")]
+    async fn list_api_keys(
+        &self,
+        caller: Caller<needs::KeysManage>,
+        /// How many at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+    ) -> Answer<Json<Page<ApiKeyView>>> {
+        let after = cursor.0.map(|cursor| cursor.key()).transpose()?;
+        let limit = limit.0.unwrap_or_default().get();
+        let page = self.0.api_keys(&caller.actor, after, limit).await?;
+        Ok(Json(Page::of(page, ApiKeyView::from)?))
+    }
+
+    /// Read an API key
+    #[oai(path = "/api-keys/:id", method = "get", operation_id = "get_api_key")]
+    async fn get_api_key(
+        &self,
+        caller: Caller<needs::KeysManage>,
+        /// The public part of the key.
+        id: Path<String>,
+    ) -> Answer<Json<ApiKeyView>> {
+        Ok(Json(self.0.api_key(&caller.actor, &id).await?.into()))
+    }
+
+    /// Revoke an API key
+    ///
+    /// It is refused from now on. Revoking it again changes nothing.
+    #[oai(path = "/api-keys/:id", method = "delete", operation_id = "revoke_api_key")]
+    async fn revoke_api_key(
+        &self,
+        caller: Caller<needs::KeysManage>,
+        /// The public part of the key.
+        id: Path<String>,
+    ) -> Answer<Done> {
+        self.0.revoke_api_key(&caller.actor, id.0).await?;
+        Ok(Done)
+    }
+}
+
+impl From<IssuedKey> for IssuedView {
+    fn from(IssuedKey { key, secret }: IssuedKey) -> Self {
+        let ApiKey { id, name, role, tenant, created_at, expires_at, .. } = key;
+        let key = secret.map(|secret| secret.reveal().to_owned());
+        Self { id, key, name, role, tenant, created_at, expires_at }
+    }
+}
+
+impl From<ApiKey> for ApiKeyView {
+    fn from(key: ApiKey) -> Self {
+        let ApiKey { id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at } =
+            key;
+        Self { id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at }
+    }
+}

@@ -1,0 +1,313 @@
+//! Grants, and a tenant's selection of modules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Header, Path},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Tag;
+use crate::{
+    domain::{
+        catalog::{Catalog, value_to_json},
+        grants::{Grant, GrantState},
+        keys::{BundleKey, EntitlementKey, ModuleKey, TenantKey},
+        time::Timestamp,
+    },
+    error::{Error, Fault, Result},
+    http::{
+        auth::{Caller, needs},
+        etag::{ETag, IfMatch},
+        failure::Answer,
+        parse::unique_objects,
+        payload::Json,
+        replies::{Done, Stored},
+        types::Text,
+    },
+    service::{
+        Service,
+        grants::{NewGrant, NewState, SelectedModule, Selection},
+    },
+};
+
+/// The operations.
+pub struct GrantsApi(pub(super) Service);
+
+/// What a grant is to say.
+#[derive(Debug, Object, Serialize, Deserialize)]
+#[oai(rename = "GrantBody", example = true)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBody {
+    /// Given, withheld, or given until `trial_expires_at`.
+    state: NewState,
+    /// The value of a limit or config feature: a number or "unlimited", or any value.
+    value: Option<Value>,
+    /// How many named users may use it.
+    seats: Option<u64>,
+    /// The end of a trial.
+    trial_expires_at: Option<Timestamp>,
+    /// Why, in 3 to 500 characters.
+    reason: Text<3, 500>,
+}
+
+impl poem_openapi::types::Example for GrantBody {
+    fn example() -> Self {
+        Self {
+            state: NewState::Enabled,
+            value: None,
+            seats: None,
+            trial_expires_at: None,
+            reason: Text::example("Part of the pilot"),
+        }
+    }
+}
+
+/// A module or feature given to, or withheld from, a tenant.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "Grant")]
+pub struct GrantView {
+    /// Whose it is.
+    tenant: TenantKey,
+    /// The module or feature.
+    key: EntitlementKey,
+    /// Given, withheld or on trial.
+    state: NewState,
+    /// The value of a limit or config feature.
+    value: Option<Value>,
+    /// How many named users may use it.
+    seats: Option<u64>,
+    /// The end of a trial.
+    trial_expires_at: Option<Timestamp>,
+    /// Why.
+    reason: String,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it was last changed.
+    updated_at: Timestamp,
+}
+
+/// All grants of a tenant.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "GrantList")]
+pub struct GrantsView {
+    /// The grants, by key; at most one for each key of the catalog.
+    items: Vec<GrantView>,
+    /// Always null: the list is bounded by the catalog.
+    next_cursor: Option<String>,
+}
+
+/// A tenant's selection of modules, in place of the present one.
+#[derive(Debug, Object, Serialize, Deserialize)]
+#[oai(rename = "ModuleSelectionBody", example = true)]
+#[serde(deny_unknown_fields)]
+pub struct ModulesBody {
+    /// Modules one by one; they win over bundles.
+    #[serde(default, deserialize_with = "unique_objects")]
+    #[oai(default)]
+    modules: BTreeMap<String, SelectedModuleBody>,
+    /// Bundles whose modules are all given.
+    #[serde(default)]
+    #[oai(default)]
+    bundles: Vec<BundleKey>,
+    /// Why, in 3 to 500 characters.
+    reason: Text<3, 500>,
+}
+
+impl poem_openapi::types::Example for ModulesBody {
+    fn example() -> Self {
+        let enabled =
+            SelectedModuleBody { state: NewState::Enabled, trial_expires_at: None, seats: None };
+        Self {
+            modules: BTreeMap::from([("dine".to_owned(), enabled)]),
+            bundles: Vec::new(),
+            reason: Text::example("Chosen at onboarding"),
+        }
+    }
+}
+
+/// One module of a selection.
+#[derive(Debug, Object, Serialize, Deserialize)]
+#[oai(rename = "SelectedModule")]
+#[serde(deny_unknown_fields)]
+pub struct SelectedModuleBody {
+    /// Given, withheld, or given until `trial_expires_at`.
+    state: NewState,
+    /// The end of a trial.
+    trial_expires_at: Option<Timestamp>,
+    /// How many named users may use it.
+    seats: Option<u64>,
+}
+
+/// A tenant's selection of modules.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ModuleSelection")]
+pub struct ModulesView {
+    /// The tenant.
+    tenant: TenantKey,
+    /// Its module grants.
+    modules: BTreeMap<String, GrantView>,
+    /// Bundles all of whose modules are given.
+    bundles: Vec<BundleKey>,
+}
+
+#[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Grants")]
+impl GrantsApi {
+    /// List a tenant's grants
+    #[oai(path = "/tenants/:tenant/grants", method = "get", operation_id = "list_grants")]
+    async fn list_grants(
+        &self,
+        caller: Caller<needs::TenantsRead>,
+        /// The tenant.
+        tenant: Path<TenantKey>,
+    ) -> Answer<Json<GrantsView>> {
+        let grants = self.0.grants(&caller.actor, &tenant).await?;
+        let items = grants.into_iter().map(GrantView::from).collect();
+        Ok(Json(GrantsView { items, next_cursor: None }))
+    }
+
+    /// Give or withhold a module or feature
+    ///
+    /// Makes or replaces the one grant on this key.
+    #[oai(path = "/tenants/:tenant/grants/:key", method = "put", operation_id = "set_grant")]
+    async fn set_grant(
+        &self,
+        caller: Caller<needs::GrantsWrite>,
+        /// The tenant.
+        tenant: Path<TenantKey>,
+        /// The module or feature.
+        key: Path<EntitlementKey>,
+        /// The tag of the grant that was edited.
+        #[oai(name = "If-Match")]
+        expected: Header<Option<IfMatch>>,
+        body: Json<GrantBody>,
+    ) -> Answer<Stored<GrantView>> {
+        let expected = IfMatch::expected(expected.0)?;
+        let (actor, new) = (&caller.actor, body.0.into());
+        let (grant, is_new) = self.0.set_grant(actor, tenant.0, key.0, new, expected).await?;
+        let location = format!("/api/v1/admin/tenants/{}/grants/{}", grant.tenant, grant.key);
+        let etag = ETag::of_revision(grant.revision);
+        Ok(Stored::new(is_new.then_some(location), etag, grant.into()))
+    }
+
+    /// Take a grant back
+    #[oai(path = "/tenants/:tenant/grants/:key", method = "delete", operation_id = "delete_grant")]
+    async fn delete_grant(
+        &self,
+        caller: Caller<needs::GrantsWrite>,
+        /// The tenant.
+        tenant: Path<TenantKey>,
+        /// The module or feature.
+        key: Path<EntitlementKey>,
+        /// The tag of the grant that was looked at.
+        #[oai(name = "If-Match")]
+        expected: Header<Option<IfMatch>>,
+    ) -> Answer<Done> {
+        let expected = IfMatch::expected(expected.0)?;
+        self.0.remove_grant(&caller.actor, tenant.0, key.0, expected).await?;
+        Ok(Done)
+    }
+
+    /// Read a tenant's selection of modules
+    #[oai(path = "/tenants/:tenant/modules", method = "get", operation_id = "get_module_selection")]
+    async fn get_module_selection(
+        &self,
+        caller: Caller<needs::TenantsRead>,
+        /// The tenant.
+        tenant: Path<TenantKey>,
+    ) -> Answer<Json<ModulesView>> {
+        let grants = self.0.grants(&caller.actor, &tenant).await?;
+        Ok(Json(ModulesView::of(&self.0.world().catalog, tenant.0, grants)))
+    }
+
+    /// Select a tenant's modules
+    ///
+    /// Replaces all its module grants in one transaction: a module that is named neither by itself
+    /// nor in a bundle loses its grant. Grants on features stay.
+    #[oai(path = "/tenants/:tenant/modules", method = "put", operation_id = "select_modules")]
+    async fn select_modules(
+        &self,
+        caller: Caller<needs::ModulesWrite>,
+        /// The tenant.
+        tenant: Path<TenantKey>,
+        body: Json<ModulesBody>,
+    ) -> Answer<Json<ModulesView>> {
+        let selection = selection(body.0)?;
+        let grants = self.0.select_modules(&caller.actor, tenant.0.clone(), selection).await?;
+        Ok(Json(ModulesView::of(&self.0.world().catalog, tenant.0, grants)))
+    }
+}
+
+/// The selection in a body, with every key that can't be one.
+pub(super) fn selection(body: ModulesBody) -> Result<Selection> {
+    let ModulesBody { modules, bundles, reason } = body;
+    let mut faults = Vec::new();
+    let mut chosen = BTreeMap::new();
+    for (key, SelectedModuleBody { state, trial_expires_at, seats }) in modules {
+        match key.parse::<ModuleKey>() {
+            Ok(parsed) => {
+                chosen.insert(parsed, SelectedModule { state, trial_expires_at, seats });
+            }
+            Err(bad) => faults.push(Fault::new(format!("modules.{key}"), bad.to_string())),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::Invalid { code: "INVALID_VALUE", faults });
+    }
+    Ok(Selection {
+        modules: chosen,
+        bundles: bundles.into_iter().collect::<BTreeSet<_>>(),
+        reason: reason.into_string(),
+    })
+}
+
+impl From<GrantBody> for NewGrant {
+    fn from(body: GrantBody) -> Self {
+        let GrantBody { state, value, seats, trial_expires_at, reason } = body;
+        Self { state, value, seats, trial_expires_at, reason: reason.into_string() }
+    }
+}
+
+impl From<Grant> for GrantView {
+    fn from(grant: Grant) -> Self {
+        let Grant { tenant, key, state, value, seats, reason, created_at, updated_at, revision: _ } =
+            grant;
+        let (state, trial_expires_at) = match state {
+            GrantState::Enabled => (NewState::Enabled, None),
+            GrantState::Disabled => (NewState::Disabled, None),
+            GrantState::Trial(end) => (NewState::Trial, Some(end)),
+        };
+        Self {
+            tenant,
+            key,
+            state,
+            value: value.as_ref().map(value_to_json),
+            seats,
+            trial_expires_at,
+            reason,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
+impl ModulesView {
+    pub(super) fn of(catalog: &Catalog, tenant: TenantKey, grants: Vec<Grant>) -> Self {
+        let is_module = |grant: &Grant| catalog.modules.contains_key(grant.key.as_str());
+        let given = |key: &ModuleKey| {
+            grants.iter().any(|grant| {
+                grant.key.as_str() == key.as_str() && grant.state == GrantState::Enabled
+            })
+        };
+        let whole = catalog.bundles.iter().filter(|(_, bundle)| bundle.modules.iter().all(given));
+        let bundles = whole.map(|(key, _)| key.clone()).collect();
+        let modules = grants
+            .into_iter()
+            .filter(is_module)
+            .map(|grant| (grant.key.to_string(), grant.into()))
+            .collect();
+        Self { tenant, modules, bundles }
+    }
+}

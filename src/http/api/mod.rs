@@ -1,0 +1,91 @@
+//! The operations, one file for each resource. Bodies and views stand beside their handlers: they
+//! are not domain types, and each conversion takes its source apart, so that no field is forgotten.
+
+pub mod api_keys;
+pub mod audit;
+pub mod cache;
+pub mod catalogs;
+pub mod checks;
+pub mod entitlements;
+pub mod grants;
+pub mod overrides;
+pub mod parts;
+pub mod subscriptions;
+pub mod tenants;
+
+use poem_openapi::Tags;
+use serde::Serialize;
+
+use crate::{
+    error::Result,
+    http::types::IdempotencyKey,
+    service::{Service, once::Once},
+};
+
+/// All operations.
+pub type Apis = (
+    checks::ChecksApi,
+    entitlements::EntitlementsApi,
+    catalogs::CatalogsApi,
+    parts::PartsApi,
+    tenants::TenantsApi,
+    subscriptions::SubscriptionsApi,
+    grants::GrantsApi,
+    audit::AuditApi,
+    api_keys::ApiKeysApi,
+    cache::CacheApi,
+    overrides::OverridesApi,
+);
+
+/// All operations of `service`.
+#[must_use]
+pub fn apis(service: &Service) -> Apis {
+    let service = || service.clone();
+    (
+        checks::ChecksApi(service()),
+        entitlements::EntitlementsApi(service()),
+        catalogs::CatalogsApi(service()),
+        parts::PartsApi(service()),
+        tenants::TenantsApi(service()),
+        subscriptions::SubscriptionsApi(service()),
+        grants::GrantsApi(service()),
+        audit::AuditApi(service()),
+        api_keys::ApiKeysApi(service()),
+        cache::CacheApi(service()),
+        overrides::OverridesApi(service()),
+    )
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// May they use it?
+    Decisions,
+    /// All that a tenant may use, for frontends.
+    Entitlements,
+    /// What there is: modules, features, plans.
+    Catalog,
+    /// Who there is.
+    Tenants,
+    /// Who is on which plan.
+    Subscriptions,
+    /// What is given to, or withheld from, a tenant directly.
+    Grants,
+    /// Governed exceptions that always expire.
+    Overrides,
+    /// What happened.
+    Audit,
+    /// Who may call.
+    Keys,
+    /// The service itself.
+    Operations,
+}
+
+/// The promise of an `Idempotency-Key` header, for an operation about something.
+fn once(
+    key: Option<&IdempotencyKey>,
+    operation: &str,
+    about: &str,
+    body: &impl Serialize,
+) -> Result<Option<Once>> {
+    key.map(|key| Once::new(key.as_str(), operation, about, body)).transpose()
+}

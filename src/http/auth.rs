@@ -1,0 +1,230 @@
+//! Who is calling, and whether this operation is for them.
+//!
+//! Invariants: exactly one credential in a request; the permission that an operation needs stands
+//! once, as the type parameter of its first parameter, from where it is both enforced and
+//! documented.
+//!
+//! `Caller` is always the first parameter of a handler: parameters are extracted in order, and a
+//! stranger's bad body must get 401, not 422.
+
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
+
+use poem::{
+    Addr, Request, RequestBody,
+    http::{HeaderMap, HeaderName, header},
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaSecurityScheme, Registry},
+};
+
+use crate::{
+    clock::Clock,
+    domain::{callers::Principal, time::Timestamp},
+    error::{Error, Result},
+    http::{edge::Context, failure::Failure},
+    service::{
+        Actor,
+        keyring::{Keyring, digest},
+        permissions::{Permission, for_each_permission},
+        tokens::Tokens,
+    },
+};
+
+/// A permission as a type.
+pub trait Needs: Send + Sync + 'static {
+    /// The permission.
+    const PERMISSION: Permission;
+    /// The ways to identify oneself, each with the permission behind a `#`, which `spec` moves to
+    /// its place in the document.
+    const SCHEMES: [&'static str; 2];
+}
+
+macro_rules! permission_types {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The permissions as types: `Caller<needs::CatalogRead>`.
+        pub mod needs {
+            use super::{Needs, Permission};
+            $(
+                $(#[$doc])*
+                #[derive(Debug)]
+                pub struct $name;
+                impl Needs for $name {
+                    const PERMISSION: Permission = Permission::$name;
+                    const SCHEMES: [&'static str; 2] =
+                        [concat!("bearer#", $text), concat!("api_key#", $text)];
+                }
+            )*
+        }
+    };
+}
+for_each_permission!(permission_types);
+
+/// What credentials are checked against. Only memory, so that it never waits.
+#[derive(Debug)]
+pub struct AuthState {
+    /// Verifies tokens, where they are configured.
+    pub tokens: Option<Arc<Tokens>>,
+    /// The API keys.
+    pub keyring: Arc<Keyring>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+impl AuthState {
+    /// Who sent these headers.
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>> {
+        let now = self.clock.now();
+        // Two identities in one request would make the audit trail a guess.
+        match (one(headers, &header::AUTHORIZATION)?, one(headers, &API_KEY)?) {
+            (Some(_), Some(_)) => {
+                Err(Error::Unauthenticated("Send either Authorization or X-API-Key, not both."))
+            }
+            (None, None) => Err(Error::Unauthenticated(
+                "Send a token or an API key in Authorization, or an API key in X-API-Key.",
+            )),
+            (Some(value), None) => {
+                // The name of the scheme is case-insensitive (RFC 9110, 11.1).
+                let credential = value
+                    .split_once(' ')
+                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                    .map(|(_, credential)| credential.trim())
+                    .ok_or(Error::Unauthenticated("Authorization must be a Bearer credential."))?;
+                self.bearer(credential, now)
+            }
+            (None, Some(key)) => {
+                let found =
+                    self.keyring.find(key, now).or_else(|| self.keyring.find_root(&digest(key)));
+                found.ok_or(UNKNOWN_KEY)
+            }
+        }
+    }
+
+    fn bearer(&self, credential: &str, now: Timestamp) -> Result<Arc<Principal>> {
+        if let Some(principal) = self.keyring.find(credential, now) {
+            return Ok(principal);
+        }
+        let hash = digest(credential);
+        if let Some(principal) = self.keyring.find_root(&hash) {
+            return Ok(principal);
+        }
+        match &self.tokens {
+            // A token has two dots, a key none.
+            Some(tokens) if credential.contains('.') => tokens.verify(credential, &hash, now),
+            Some(_) | None => Err(UNKNOWN_KEY),
+        }
+    }
+}
+
+const UNKNOWN_KEY: Error = Error::Unauthenticated("The API key is unknown, expired or revoked.");
+
+/// The one value of a header; sending it twice is as bad as sending two credentials.
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text)),
+        _ => Err(Error::Unauthenticated("The credential can't be read.")),
+    }
+}
+
+/// A caller who may use the permission `P`, at least on something. On which tenant is the
+/// service's question.
+#[derive(Debug)]
+pub struct Caller<P> {
+    /// Who does it, in which request.
+    pub actor: Actor,
+    permission: PhantomData<fn() -> P>,
+}
+
+impl<P> Deref for Caller<P> {
+    type Target = Actor;
+
+    fn deref(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+impl<'a, P: Needs> ApiExtractor<'a> for Caller<P> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        registry.create_security_scheme("bearer", scheme("http", None));
+        registry.create_security_scheme("api_key", scheme("apiKey", Some("X-API-Key")));
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        P::SCHEMES.to_vec()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let context = request
+            .data::<Context>()
+            .ok_or_else(|| Failure(Error::internal("a request did not come through the edge")))?;
+        let actor = actor(context, request).map_err(Failure)?;
+        actor.reach(P::PERMISSION).map_err(Failure)?;
+        Ok(Self { actor, permission: PhantomData })
+    }
+}
+
+fn actor(context: &Context, request: &Request) -> Result<Actor> {
+    let principal = context.auth.identify(request.headers())?;
+    let ip = match &request.remote_addr().0 {
+        Addr::SocketAddr(address) => Some(address.ip()),
+        Addr::Unix(_) | Addr::Custom(..) => None,
+    };
+    Ok(Actor { principal, request_id: context.request_id.clone(), ip })
+}
+
+fn scheme(ty: &'static str, header: Option<&'static str>) -> MetaSecurityScheme {
+    MetaSecurityScheme {
+        ty,
+        description: Some(match header {
+            Some(_) => "An API key.",
+            None => "A JWT, or an API key.",
+        }),
+        name: header,
+        key_in: header.map(|_| "header"),
+        scheme: header.is_none().then_some("bearer"),
+        bearer_format: header.is_none().then_some("JWT"),
+        flows: None,
+        openid_connect_url: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_credential_and_no_more() {
+        let auth = AuthState {
+            tokens: None,
+            keyring: Arc::new(Keyring::default()),
+            clock: Clock::manual(Timestamp::EPOCH),
+        };
+        let refused = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            match auth.identify(&headers) {
+                Err(Error::Unauthenticated(why)) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(refused(&[]).starts_with("Send a token"));
+        assert!(refused(&[("authorization", "Bearer a"), ("x-api-key", "a")]).contains("not both"));
+        assert!(refused(&[("x-api-key", "a"), ("x-api-key", "a")]).contains("can't be read"));
+        assert!(refused(&[("authorization", "Basic a")]).contains("Bearer"));
+        assert!(refused(&[("authorization", "bearer a.b.c")]).contains("unknown"));
+    }
+}

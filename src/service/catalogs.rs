@@ -1,0 +1,274 @@
+//! The catalog: checked as a whole, compared, versioned, applied in one transaction.
+
+use sha2::{Digest, Sha256};
+
+use serde_json::{Value, json};
+
+use super::{Service, actor::Actor, expect_revision, paging::Page, permissions::Permission};
+use crate::{
+    domain::{
+        audit::Event,
+        catalog::{Catalog, CatalogDiff, Format, diff, parse, resolve, to_json},
+        keys::PlanKey,
+        plans::PlanVersion,
+        time::Timestamp,
+    },
+    error::{Error, Fault, Result},
+    store::{
+        ReadTx, WriteTx,
+        catalogs::{self, StoredCatalog, Use},
+        snapshots::read_catalog,
+    },
+};
+
+/// A document that wants to become the catalog.
+#[derive(Debug, Clone)]
+pub struct CatalogDocument {
+    /// As it was sent.
+    pub text: String,
+    /// What it is written in.
+    pub format: Format,
+}
+
+/// What applying a document did, or would do.
+#[derive(Debug, Clone)]
+pub struct CatalogChange {
+    /// The version afterwards.
+    pub version: u32,
+    /// False where the document says what the catalog says already.
+    pub changed: bool,
+    /// What is different in the document.
+    pub diff: CatalogDiff,
+    /// Plans that get a new version. Subscriptions keep theirs until they are moved.
+    pub plans: Vec<PlanStep>,
+}
+
+/// A plan that gets a new version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanStep {
+    /// Which plan.
+    pub plan: PlanKey,
+    /// Its newest version so far.
+    pub from: Option<u32>,
+    /// Its new version.
+    pub to: u32,
+}
+
+impl Service {
+    /// Makes a document the catalog. Every fault is named at once, and nothing is half-applied.
+    pub async fn apply_catalog(
+        &self,
+        actor: &Actor,
+        document: CatalogDocument,
+        expected: Option<u64>,
+    ) -> Result<CatalogChange> {
+        actor.reach(Permission::CatalogWrite)?;
+        let by = actor.principal.id.clone();
+        let candidate = Candidate::read(document).await?;
+        self.change(actor, move |tx| candidate.apply(tx, &by, expected)).await
+    }
+
+    /// What applying a document would do. Changes nothing.
+    pub async fn preview_catalog(
+        &self,
+        actor: &Actor,
+        document: CatalogDocument,
+    ) -> Result<CatalogChange> {
+        actor.reach(Permission::CatalogWrite)?;
+        let candidate = Candidate::read(document).await?;
+        let now = self.clock.now();
+        let evaluate = move |tx: &ReadTx<'_>| Ok(candidate.evaluate(tx, now)?.change);
+        self.store.read_long(evaluate).await
+    }
+
+    /// Applies an older version again: the catalog becomes what it was, as a new version.
+    pub async fn reapply_catalog(&self, actor: &Actor, version: u32) -> Result<CatalogChange> {
+        let stored = self.catalog_version(actor, version).await?;
+        let document = CatalogDocument { text: stored.document, format: stored.format };
+        self.apply_catalog(actor, document, None).await
+    }
+
+    /// The newest catalog.
+    pub async fn catalog(&self, actor: &Actor) -> Result<StoredCatalog> {
+        actor.reach(Permission::CatalogRead)?;
+        let newest = self.store.read(catalogs::newest).await?;
+        newest.ok_or_else(|| Error::NotFound { kind: "catalog", key: "newest".into() })
+    }
+
+    /// One version of the catalog.
+    pub async fn catalog_version(&self, actor: &Actor, version: u32) -> Result<StoredCatalog> {
+        actor.reach(Permission::CatalogRead)?;
+        self.store.read(|tx| catalogs::get(tx, version)).await
+    }
+
+    /// A page of versions, newest first.
+    pub async fn catalog_versions(
+        &self,
+        actor: &Actor,
+        before: Option<u32>,
+        limit: usize,
+    ) -> Result<Page<StoredCatalog, u32>> {
+        actor.reach(Permission::CatalogRead)?;
+        let rows = self.store.read_long(move |tx| catalogs::list(tx, before, limit + 1)).await?;
+        Ok(Page::of(rows, limit, |stored| stored.version))
+    }
+}
+
+/// A document that was read and is sound in itself.
+struct Candidate {
+    document: CatalogDocument,
+    catalog: Catalog,
+    digest: [u8; 32],
+}
+
+/// A candidate held against what is there.
+struct Evaluation {
+    change: CatalogChange,
+    plans: Vec<PlanVersion>,
+    before: u32,
+}
+
+impl Candidate {
+    /// Parses on a thread that may take its time: a document can have a mebibyte.
+    async fn read(document: CatalogDocument) -> Result<Self> {
+        let work = tokio::task::spawn_blocking(move || {
+            let catalog = parse(&document.text, document.format)
+                .map_err(|faults| Error::Invalid { code: "CATALOG_INVALID", faults })?;
+            let digest = Sha256::digest(to_json(&catalog).to_string()).into();
+            Ok(Self { document, catalog, digest })
+        });
+        work.await.map_err(Error::internal)?
+    }
+
+    fn evaluate(&self, tx: &ReadTx<'_>, now: Timestamp) -> Result<Evaluation> {
+        let stored = catalogs::newest(tx)?;
+        let old = stored.as_ref().map(read_catalog).transpose()?.unwrap_or_default();
+        let before = stored.as_ref().map_or(0, |s| s.version);
+        if stored.is_some_and(|stored| stored.digest == self.digest) {
+            let diff = diff(&old, &self.catalog);
+            let change = CatalogChange { version: before, changed: false, diff, plans: Vec::new() };
+            return Ok(Evaluation { change, plans: Vec::new(), before });
+        }
+        refuse_what_is_in_use(tx, &old, &self.catalog, now)?;
+        let (mut plans, mut steps) = (Vec::new(), Vec::new());
+        for (key, content) in resolve(&self.catalog) {
+            let newest = catalogs::newest_plan(tx, &key)?;
+            if newest.as_ref().is_some_and(|plan| plan.content == content) {
+                continue;
+            }
+            let from = newest.map(|plan| plan.version);
+            let to = from.unwrap_or_default() + 1;
+            let name = self.catalog.plans.get(&key).map(|p| p.name.clone()).unwrap_or_default();
+            steps.push(PlanStep { plan: key.clone(), from, to });
+            plans.push(PlanVersion { plan: key, version: to, name, content });
+        }
+        let diff = diff(&old, &self.catalog);
+        let change = CatalogChange { version: before + 1, changed: true, diff, plans: steps };
+        Ok(Evaluation { change, plans, before })
+    }
+
+    fn apply(
+        self,
+        tx: &WriteTx<'_>,
+        by: &str,
+        expected: Option<u64>,
+    ) -> Result<(CatalogChange, Vec<Event>)> {
+        let Evaluation { change, plans, before } = self.evaluate(tx.read(), tx.now())?;
+        expect_revision(expected, u64::from(before))?;
+        if !change.changed {
+            return Ok((change, Vec::new()));
+        }
+        catalogs::insert(
+            tx,
+            &StoredCatalog {
+                version: change.version,
+                document: self.document.text,
+                format: self.document.format,
+                digest: self.digest,
+                applied_at: tx.now(),
+                applied_by: by.to_owned(),
+            },
+        )?;
+        for plan in &plans {
+            catalogs::insert_plan(tx, plan, change.version)?;
+        }
+        tx.touch_world();
+        let diff = serde_json::to_value(&change.diff).map_err(Error::internal)?;
+        let event = Event {
+            name: "catalog.applied",
+            tenant: None,
+            subject: "catalog".into(),
+            before: if before == 0 { Value::Null } else { json!({"version": before}) },
+            after: json!({
+                "version": change.version,
+                "digest": hex::encode(self.digest),
+                "diff": diff,
+            }),
+            reason: None,
+        };
+        Ok((change, vec![event]))
+    }
+}
+
+/// Removing something that is still used, or giving a used feature another type or a used plan
+/// another kind or audience, is refused, naming what uses it.
+fn refuse_what_is_in_use(
+    tx: &ReadTx<'_>,
+    old: &Catalog,
+    new: &Catalog,
+    now: Timestamp,
+) -> Result<()> {
+    let pinned = catalogs::pinned(tx, now)?;
+    let mut faults = Vec::new();
+    for key in old.plans.keys().filter(|key| !new.plans.contains_key(*key)) {
+        let users = pinned.iter().filter(|(plan, _)| plan.plan == *key);
+        faults.extend(users.map(|(plan, by)| in_use("plans", key.as_str(), Some(plan), by)));
+    }
+    // A row is a base plan or an add-on for as long as it lives, so its plan stays one too.
+    for (key, plan) in &old.plans {
+        let Some(other) = new.plans.get(key) else { continue };
+        let users = pinned.iter().filter(|(pinned, _)| pinned.plan == *key);
+        for (pinned, by) in users {
+            let key = key.as_str();
+            if other.kind != plan.kind {
+                faults.push(in_use("plans", &format!("{key}.kind"), Some(pinned), by));
+            }
+            if other.audience != plan.audience {
+                faults.push(in_use("plans", &format!("{key}.audience"), Some(pinned), by));
+            }
+        }
+    }
+    let gone = |new_kind: Option<&_>, old_kind: &_| new_kind != Some(old_kind);
+    let modules = old.modules.keys().filter(|key| !new.modules.contains_key(*key));
+    let features = old.features.iter().filter(|(key, feature)| {
+        let kind = |f: &crate::domain::catalog::Feature| std::mem::discriminant(&f.kind);
+        gone(new.features.get(*key).map(kind).as_ref(), &kind(feature))
+    });
+    for key in modules {
+        let users = pinned.iter().filter(|(plan, _)| plan.content.modules.contains(key));
+        faults.extend(users.map(|(plan, by)| in_use("modules", key.as_str(), Some(plan), by)));
+        let uses = catalogs::uses_of_key(tx, key.as_str())?;
+        faults.extend(uses.iter().map(|by| in_use("modules", key.as_str(), None, by)));
+    }
+    for (key, _) in features {
+        let users = pinned.iter().filter(|(plan, _)| plan.content.features.contains_key(key));
+        faults.extend(users.map(|(plan, by)| in_use("features", key.as_str(), Some(plan), by)));
+        let uses = catalogs::uses_of_key(tx, key.as_str())?;
+        faults.extend(uses.iter().map(|by| in_use("features", key.as_str(), None, by)));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "KEY_IN_USE", faults }) }
+}
+
+fn in_use(section: &str, key: &str, plan: Option<&PlanVersion>, by: &Use) -> Fault {
+    let Use { kind, count, tenant } = by;
+    let plural = if *count == 1 { "" } else { "s" };
+    let on = plan.map_or(String::new(), |p| format!(" on “{}” version {}", p.plan, p.version));
+    let way_out = match (section, plan) {
+        ("plans", _) => "move or end them first",
+        (_, Some(_)) => "archive it, move them to a plan version without it, then remove it",
+        (_, None) => "remove them first",
+    };
+    let message =
+        format!("is used by {count} {kind}{plural}{on}, “{tenant}” among them; {way_out}");
+    Fault::new(format!("{section}.{key}"), message)
+}

@@ -1,0 +1,273 @@
+//! API keys in memory: found by their public part, compared by digest in constant time.
+//!
+//! Invariants: no secret is kept, only its SHA-256; a key that is expired or revoked is as good as
+//! unknown; the map is replaced as a whole, so that a look-up never waits.
+//!
+//! A secret has 256 random bits, so one SHA-256 is enough: slow hashes are for passwords, which
+//! can be guessed.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    domain::{
+        callers::{ApiKey, OperatorRole, Principal},
+        checks::Mode,
+        time::Timestamp,
+    },
+    error::{Error, Result},
+};
+
+/// What every key starts with.
+pub const PREFIX: &str = "ent_";
+
+/// The shortest root key.
+pub const MIN_ROOT_LEN: usize = 32;
+
+const MINUTE_US: i64 = 60_000_000;
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
+/// The SHA-256 of a text.
+#[must_use]
+pub fn digest(text: &str) -> Digest {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// A text that must not be shown: no `Display`, and `Debug` prints stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A key that was just made. Its text is shown once and kept nowhere.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The public part: 16 hexadecimal digits.
+    pub id: String,
+    /// The whole key, for its bearer.
+    pub text: Secret,
+    /// What is stored.
+    pub digest: Digest,
+}
+
+/// Makes a key: `ent_<id>_<secret>`.
+pub fn generate() -> Result<NewKey> {
+    let (mut id, mut secret) = ([0_u8; 8], [0_u8; 32]);
+    getrandom::fill(&mut id).map_err(|err| Error::internal(err.to_string()))?;
+    getrandom::fill(&mut secret).map_err(|err| Error::internal(err.to_string()))?;
+    // Hex for the id: base64url may contain the separator.
+    let (id, secret) = (hex::encode(id), URL_SAFE_NO_PAD.encode(secret));
+    let digest = digest(&secret);
+    Ok(NewKey { text: Secret::new(format!("{PREFIX}{id}_{secret}")), id, digest })
+}
+
+/// A key as the store keeps it.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// Everything but the secret.
+    pub key: ApiKey,
+    /// The SHA-256 of the secret.
+    pub digest: Digest,
+}
+
+#[derive(Debug)]
+struct Entry {
+    digest: Digest,
+    principal: Arc<Principal>,
+    /// Refused from here on: the earlier of its expiry and its revocation.
+    until: Option<Timestamp>,
+    last_use: Arc<LastUse>,
+}
+
+/// When a key was used, in whole minutes, and what of that the store already knows.
+#[derive(Debug, Default)]
+struct LastUse {
+    used: AtomicI64,
+    stored: AtomicI64,
+}
+
+/// All API keys, and the root key if there is one.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    keys: ArcSwap<HashMap<String, Entry>>,
+    root: Option<(Digest, Arc<Principal>)>,
+}
+
+impl Keyring {
+    /// An empty keyring, with a root key if there is one: `ENTITLED_ROOT_KEY`, the super admin
+    /// named `root`.
+    pub fn new(root: Option<&Secret>) -> Result<Self> {
+        let root = match root.map(Secret::reveal) {
+            Some(text) if text.chars().count() < MIN_ROOT_LEN => {
+                return Err(Error::invalid("root_key", "must have at least 32 characters"));
+            }
+            Some(text) => {
+                let principal = Principal {
+                    id: "root".into(),
+                    role: OperatorRole::SuperAdmin,
+                    tenant: None,
+                    mode: Mode::Tenant,
+                    impersonator: None,
+                };
+                Some((digest(text), Arc::new(principal)))
+            }
+            None => None,
+        };
+        Ok(Self { keys: ArcSwap::default(), root })
+    }
+
+    /// Replaces all keys. What was noted about the use of a key that stays is kept.
+    pub fn replace(&self, stored: impl IntoIterator<Item = StoredKey>) {
+        let old = self.keys.load();
+        let entries = stored.into_iter().map(|StoredKey { key, digest }| {
+            let last_use = old.get(&key.id).map_or_else(Arc::default, |e| e.last_use.clone());
+            let until = [key.expires_at, key.revoked_at].into_iter().flatten().min();
+            let principal = Principal {
+                id: format!("key:{}", key.id),
+                role: key.role,
+                tenant: key.tenant,
+                mode: Mode::Tenant,
+                impersonator: None,
+            };
+            (key.id, Entry { digest, principal: principal.into(), until, last_use })
+        });
+        self.keys.store(Arc::new(entries.collect()));
+    }
+
+    /// Who bears this key: none where it is unknown, wrong, expired or revoked.
+    #[must_use]
+    pub fn find(&self, presented: &str, now: Timestamp) -> Option<Arc<Principal>> {
+        let (id, secret) = presented.strip_prefix(PREFIX)?.split_once('_')?;
+        let keys = self.keys.load();
+        let entry = keys.get(id)?;
+        if !bool::from(entry.digest.ct_eq(&digest(secret))) {
+            return None;
+        }
+        if entry.until.is_some_and(|until| now >= until) {
+            return None;
+        }
+        let minute = now.micros() / MINUTE_US;
+        // A load first: one cache line stays shared for a minute.
+        if entry.last_use.used.load(Ordering::Relaxed) < minute {
+            entry.last_use.used.fetch_max(minute, Ordering::Relaxed);
+        }
+        Some(entry.principal.clone())
+    }
+
+    /// Who bears the root key, by the digest of the whole text.
+    #[must_use]
+    pub fn find_root(&self, presented: &Digest) -> Option<Arc<Principal>> {
+        let (known, principal) = self.root.as_ref()?;
+        bool::from(known.ct_eq(presented)).then(|| principal.clone())
+    }
+
+    /// The keys that were used since the last call, with the minute of their last use.
+    #[must_use]
+    pub fn drain_uses(&self) -> Vec<(String, Timestamp)> {
+        let keys = self.keys.load();
+        let changed = keys.iter().filter_map(|(id, entry)| {
+            let used = entry.last_use.used.load(Ordering::Relaxed);
+            let stored = entry.last_use.stored.swap(used, Ordering::Relaxed);
+            (used > stored).then(|| (id.clone(), Timestamp::from_micros(used * MINUTE_US)))
+        });
+        changed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(new: &NewKey) -> StoredKey {
+        let key = ApiKey {
+            id: new.id.clone(),
+            name: "backend".into(),
+            role: OperatorRole::Service,
+            tenant: None,
+            created_at: Timestamp::EPOCH,
+            expires_at: Some(at(1_000)),
+            revoked_at: None,
+            last_used_at: None,
+        };
+        StoredKey { key, digest: new.digest }
+    }
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_micros(minutes * MINUTE_US)
+    }
+
+    #[test]
+    fn a_key_opens_until_it_expires_or_is_revoked() {
+        let (ring, new) = (Keyring::new(None).unwrap(), generate().unwrap());
+        let text = new.text.reveal();
+        assert_eq!(text.len(), 4 + 16 + 1 + 43);
+        assert!(ring.find(text, at(1)).is_none());
+
+        ring.replace([stored(&new)]);
+        assert_eq!(ring.find(text, at(1)).unwrap().id, format!("key:{}", new.id));
+        assert!(ring.find(text, at(1_000)).is_none(), "at the instant, not after it");
+        assert!(ring.find(&text[..text.len() - 1], at(1)).is_none());
+        assert!(ring.find(&format!("{text}x"), at(1)).is_none());
+
+        let mut revoked = stored(&new);
+        revoked.key.revoked_at = Some(at(5));
+        ring.replace([revoked]);
+        assert!(ring.find(text, at(6)).is_none());
+    }
+
+    #[test]
+    fn each_use_is_reported_once() {
+        let (ring, new) = (Keyring::new(None).unwrap(), generate().unwrap());
+        ring.replace([stored(&new)]);
+        let _ = ring.find(new.text.reveal(), at(7));
+        let _ = ring.find("ent_0000000000000000_x", at(9));
+        ring.replace([stored(&new)]);
+        assert_eq!(ring.drain_uses(), [(new.id.clone(), at(7))]);
+        assert!(ring.drain_uses().is_empty());
+    }
+
+    #[test]
+    fn the_root_key_is_the_super_admin() {
+        let text = "x".repeat(32);
+        let ring = Keyring::new(Some(&Secret::new(&*text))).unwrap();
+        assert_eq!(ring.find_root(&digest(&text)).unwrap().role, OperatorRole::SuperAdmin);
+        assert!(ring.find_root(&digest("y")).is_none());
+        assert!(Keyring::new(Some(&Secret::new("short"))).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+        assert!(!format!("{:?}", generate().unwrap()).contains("ent_"));
+    }
+}

@@ -1,0 +1,279 @@
+//! The use cases: who may do what, what must hold, and what is written beside it.
+//!
+//! Invariants: nothing changes without its audit event, because [`Service::change`] takes the events
+//! from the closure that makes the change, and `Store::write` has no other caller than it and
+//! [`Service::record_key_uses`], which only notes that keys were used (`tests/it/tidy.rs`); memory
+//! follows the disk in the writer, before a change is answered; a check does no SQL while its tenant
+//! is in memory.
+//!
+//! Refuses to know: HTTP, JSON bodies, SQL.
+
+pub mod actor;
+pub mod api_keys;
+pub mod audit;
+pub mod cache;
+pub mod catalogs;
+pub mod claims;
+pub mod decisions;
+pub mod entitlements;
+pub mod expiry;
+pub mod grants;
+pub mod keyring;
+pub mod metrics;
+pub mod once;
+pub mod overrides;
+pub mod paging;
+pub mod permissions;
+pub mod subscriptions;
+pub mod tenants;
+pub mod tokens;
+pub mod values;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::actor::Actor;
+use self::{
+    cache::{Cache, CacheOptions, Cached},
+    expiry::ExpiryState,
+    keyring::{Keyring, StoredKey},
+    metrics::Metrics,
+    once::Once,
+};
+use crate::{
+    clock::Clock,
+    domain::{
+        audit::{AuditActor, Event},
+        keys::TenantKey,
+    },
+    engine::{Gating, TenantFacts, World},
+    error::{Error, Result},
+    store::{
+        self, OpenError, ReadTx, Store, StoreOptions, Touched, WriteTx,
+        audit::Provenance,
+        snapshots::{Loaded, PlanShelf, load_tenant, load_world},
+    },
+};
+
+/// The whole service behind the front doors. Cheap to clone; all clones are one service.
+#[derive(Clone)]
+pub struct Service {
+    store: Store,
+    clock: Clock,
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
+    keyring: Arc<Keyring>,
+    expiry: Arc<ExpiryState>,
+}
+
+/// What is kept in memory; the writer makes it follow the disk.
+struct Memory {
+    world: ArcSwap<World>,
+    cache: Cache,
+    shelf: PlanShelf,
+}
+
+impl Service {
+    /// Opens the database and reads what every request needs.
+    pub fn open(
+        options: &StoreOptions,
+        cache: CacheOptions,
+        gating: Gating,
+        clock: Clock,
+        keyring: Arc<Keyring>,
+    ) -> Result<Self, OpenError> {
+        let memory = Arc::new(Memory {
+            world: ArcSwap::from_pointee(World::empty(gating)),
+            cache: Cache::new(cache),
+            shelf: PlanShelf::default(),
+        });
+        let publish = {
+            let (memory, keyring, clock) = (memory.clone(), keyring.clone(), clock.clone());
+            move |tx: &ReadTx<'_>, touched: &Touched| {
+                memory.follow(tx, touched, gating, &keyring, &clock)
+            }
+        };
+        let store = Store::open(options, clock.clone(), Box::new(publish))?;
+        store.read_now(|tx| {
+            memory.world.store(Arc::new(load_world(tx, gating)?));
+            keyring.replace(stored_keys(tx)?);
+            Ok(())
+        })?;
+        Ok(Self {
+            store,
+            clock,
+            memory,
+            metrics: Arc::new(Metrics::new()),
+            keyring,
+            expiry: Arc::default(),
+        })
+    }
+
+    /// Changes something: in one transaction, with its audit events, published before it returns.
+    async fn change<T: Send + 'static>(
+        &self,
+        actor: &Actor,
+        body: impl FnOnce(&WriteTx<'_>) -> Result<(T, Vec<Event>)> + Send + 'static,
+    ) -> Result<T> {
+        let provenance = provenance(actor);
+        self.store
+            .write(move |tx| {
+                let (value, events) = body(tx)?;
+                for event in &events {
+                    store::audit::append(tx, &provenance, event)?;
+                }
+                Ok(value)
+            })
+            .await
+    }
+
+    /// As [`Service::change`], for what must happen once however often it is sent: where the same
+    /// request was answered before, the first answer again.
+    async fn change_once<T: Serialize + DeserializeOwned + Send + 'static>(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        body: impl FnOnce(&WriteTx<'_>) -> Result<(T, Vec<Event>)> + Send + 'static,
+    ) -> Result<T> {
+        let Some(once) = once else { return self.change(actor, body).await };
+        let principal = &actor.principal;
+        // An id is only unique together with who it belongs to.
+        let tenant = principal.tenant.as_ref().map_or("", TenantKey::as_str);
+        let caller = format!("{}/{tenant}/{}", principal.role.as_str(), principal.id);
+        self.change(actor, move |tx| {
+            if let Some(first) = once.replay(tx, &caller)? {
+                return Ok((first, Vec::new()));
+            }
+            let (value, events) = body(tx)?;
+            once.keep(tx, &caller, &value)?;
+            Ok((value, events))
+        })
+        .await
+    }
+
+    /// Writes down which keys were used since the last time. The program calls it now and then: a
+    /// request must not wait for it.
+    pub async fn record_key_uses(&self) -> Result<()> {
+        let uses = self.keyring.drain_uses();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        // Not a change of anything that is audited: it notes that something was read.
+        self.store
+            .write(move |tx| {
+                uses.iter().try_for_each(|(id, at)| store::api_keys::used(tx, id, *at))
+            })
+            .await
+    }
+
+    /// What is the same for every tenant, now.
+    #[must_use]
+    pub fn world(&self) -> Arc<World> {
+        self.memory.world.load_full()
+    }
+
+    /// The clock that every use case reads.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The API keys in memory.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// The database, for what the program itself does with it: readiness, checkpoints, the end.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A tenant as it stands in memory, read from the database where it doesn't.
+    async fn cached(&self, tenant: &TenantKey) -> Result<Arc<Cached>> {
+        let cache = &self.memory.cache;
+        if let Some(cached) = cache.get(tenant) {
+            return Ok(cached);
+        }
+        // Taken before the read: a write that is published meanwhile makes it stale.
+        let ticket = cache.ticket(tenant);
+        let now = self.clock.now();
+        let shelf = &self.memory.shelf;
+        match self.store.read(|tx| load_tenant(tx, shelf, tenant, now)).await? {
+            Loaded::Facts(facts) => Ok(cache.keep(tenant, ticket, Cached::facts(facts))),
+            Loaded::Damaged => Ok(cache.keep(tenant, ticket, Cached::damaged())),
+            Loaded::Missing => Err(Error::TenantNotFound(tenant.to_string())),
+        }
+    }
+
+    /// The facts of a tenant.
+    async fn facts(&self, tenant: &TenantKey) -> Result<Arc<TenantFacts>> {
+        self.cached(tenant).await?.get(tenant).cloned()
+    }
+}
+
+impl Memory {
+    /// Runs in the writer, after a commit and before its replies.
+    fn follow(
+        &self,
+        tx: &ReadTx<'_>,
+        touched: &Touched,
+        gating: Gating,
+        keyring: &Keyring,
+        clock: &Clock,
+    ) -> Result<()> {
+        if touched.world {
+            self.world.store(Arc::new(load_world(tx, gating)?));
+        }
+        if touched.keys {
+            keyring.replace(stored_keys(tx)?);
+        }
+        for tenant in &touched.tenants {
+            // Only tenants that somebody asks about are read again; the rest on first use.
+            self.cache.replace(tenant, || {
+                Ok(match load_tenant(tx, &self.shelf, tenant, clock.now())? {
+                    Loaded::Facts(facts) => Some(Cached::facts(facts)),
+                    Loaded::Damaged => Some(Cached::damaged()),
+                    Loaded::Missing => None,
+                })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn stored_keys(tx: &ReadTx<'_>) -> Result<Vec<StoredKey>> {
+    let keys = store::api_keys::usable(tx)?;
+    Ok(keys.into_iter().map(|(key, digest)| StoredKey { key, digest }).collect())
+}
+
+fn provenance(actor: &Actor) -> Provenance {
+    let principal = &actor.principal;
+    let mode = serde_json::to_value(principal.mode).ok();
+    Provenance {
+        actor: AuditActor {
+            id: principal.id.clone(),
+            role: principal.role.as_str().to_owned(),
+            mode: mode.as_ref().and_then(|m| m.as_str()).unwrap_or("tenant").to_owned(),
+            impersonator: principal.impersonator.clone(),
+        },
+        request_id: Some(actor.request_id.to_string()),
+        ip: actor.ip.map(|ip| ip.to_string()),
+    }
+}
+
+/// Refuses a change that was made for another revision than the one at hand.
+fn expect_revision(expected: Option<u64>, found: u64) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::PreconditionFailed),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A new id: sorts by the time it was made.
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}

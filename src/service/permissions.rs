@@ -1,0 +1,152 @@
+//! Who may do what: one table, after SPEC 14. Everything else asks it.
+//!
+//! Refuses to know: HTTP, tenants' data, how a caller was authenticated.
+
+use crate::domain::callers::OperatorRole;
+
+/// Calls a macro with every permission there is: its name in Rust and on the wire. The document's
+/// `x-permission` and the extractor's type parameters are made from the same list.
+macro_rules! for_each_permission {
+    ($callback:ident) => {
+        $callback! {
+            /// Reading the catalog and its versions.
+            CatalogRead = "catalog:read";
+            /// Publishing a catalog.
+            CatalogWrite = "catalog:write";
+            /// Reading tenants, their subscriptions, grants and modules.
+            TenantsRead = "tenants:read";
+            /// Creating and changing tenants.
+            TenantsWrite = "tenants:write";
+            /// Assigning and changing subscriptions.
+            SubscriptionsWrite = "subscriptions:write";
+            /// Writing a single grant.
+            GrantsWrite = "grants:write";
+            /// Selecting a tenant's modules.
+            ModulesWrite = "modules:write";
+            /// Asking for a decision, or its explanation.
+            Check = "check";
+            /// Reading what a tenant is entitled to.
+            EntitlementsRead = "entitlements:read";
+            /// Asking about oneself.
+            Me = "me";
+            /// Reading the audit trail.
+            AuditRead = "audit:read";
+            /// Making, listing and revoking API keys.
+            KeysManage = "keys:manage";
+            /// Looking at the cache and refreshing it.
+            CacheManage = "cache:manage";
+            /// Reading the rollout.
+            RolloutRead = "rollout:read";
+            /// Seeing, making, changing and removing overrides.
+            OverridesManage = "overrides:manage";
+            /// Running the expiry worker now.
+            ExpiryRun = "expiry:run";
+        }
+    };
+}
+pub(crate) use for_each_permission;
+
+macro_rules! permission_enum {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// A permission of this service itself. Not to be confused with the catalog's permissions.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Permission {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Permission {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// As it stands in the document and in messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+for_each_permission!(permission_enum);
+
+/// How far a permission reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Nowhere.
+    None,
+    /// The caller itself, within its own tenant.
+    Oneself,
+    /// The caller's own tenant.
+    Own,
+    /// Every tenant; where the caller is bound to one, that one.
+    All,
+}
+
+/// How far `role` may use `permission`.
+#[must_use]
+#[rustfmt::skip]
+pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
+    use Permission as P;
+    use Reach::{All, None as No, Oneself as Me, Own};
+
+    let [super_admin, support, auditor, service, tenant_admin, tenant_user] = match permission {
+        //                        super  support auditor service t_admin t_user
+        P::CatalogRead        => [All,   All,    All,    No,     No,     No],
+        P::CatalogWrite       => [All,   No,     No,     No,     No,     No],
+        P::TenantsRead        => [All,   All,    All,    No,     No,     No],
+        P::TenantsWrite       => [All,   No,     No,     No,     No,     No],
+        P::SubscriptionsWrite => [All,   No,     No,     No,     No,     No],
+        P::GrantsWrite        => [All,   No,     No,     No,     No,     No],
+        P::ModulesWrite       => [All,   All,    No,     No,     No,     No],
+        P::Check              => [All,   All,    All,    All,    Own,    Me],
+        P::EntitlementsRead   => [All,   All,    All,    All,    Own,    Me],
+        P::Me                 => [All,   All,    All,    All,    Own,    Me],
+        P::AuditRead          => [All,   All,    All,    No,     No,     No],
+        P::KeysManage         => [All,   No,     No,     No,     No,     No],
+        P::CacheManage        => [All,   No,     No,     No,     No,     No],
+        P::RolloutRead        => [All,   All,    All,    No,     No,     No],
+        P::OverridesManage    => [All,   All,    No,     No,     No,     No],
+        P::ExpiryRun          => [All,   No,     No,     No,     No,     No],
+    };
+    match role {
+        OperatorRole::SuperAdmin => super_admin,
+        OperatorRole::Support => support,
+        OperatorRole::Auditor => auditor,
+        OperatorRole::Service => service,
+        OperatorRole::TenantAdmin => tenant_admin,
+        OperatorRole::TenantUser => tenant_user,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_super_admin_may_everything_everywhere() {
+        for &permission in Permission::ALL {
+            assert_eq!(allows(OperatorRole::SuperAdmin, permission), Reach::All, "{permission:?}");
+        }
+    }
+
+    #[test]
+    fn who_belongs_to_a_tenant_never_reaches_beyond_it() {
+        for &permission in Permission::ALL {
+            for role in OperatorRole::ALL.into_iter().filter(|role| role.needs_tenant()) {
+                assert!(allows(role, permission) <= Reach::Own, "{role:?} {permission:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_auditor_changes_nothing() {
+        for &permission in Permission::ALL {
+            let writes =
+                permission.as_str().ends_with(":write") || permission.as_str().ends_with(":manage");
+            if writes {
+                assert_eq!(allows(OperatorRole::Auditor, permission), Reach::None);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! JWTs: verified once, then known by their hash until they expire.
+//!
+//! Invariants: the algorithm comes from the configured key, never from the token; `exp` is
+//! required; the instant is an argument, and there is no leeway; after the keys were replaced no
+//! token that only the old ones could verify is known any more.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    errors::ErrorKind,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
+};
+use parking_lot::RwLock;
+
+use crate::{
+    domain::{callers::Principal, time::Timestamp},
+    error::{Error, Result},
+    service::{
+        claims::{Act, Claims},
+        keyring::{Digest, Secret, digest},
+    },
+};
+
+const SHARDS: usize = 16;
+const TOKENS_PER_SHARD: usize = 640;
+
+/// The shortest HS256 secret, in bytes.
+pub const MIN_SECRET_LEN: usize = 32;
+
+/// What verifies tokens.
+#[derive(Debug, Clone)]
+pub enum TokenKeys {
+    /// One shared secret, HS256.
+    Secret(Secret),
+    /// The text of a JWKS with RS256, ES256 or EdDSA keys.
+    Jwks(String),
+}
+
+/// Verifies tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    keys: ArcSwap<Keys>,
+    generation: AtomicU64,
+    issuer: Option<String>,
+    audience: Option<String>,
+    verified: [RwLock<HashMap<Digest, Verified>>; SHARDS],
+}
+
+#[derive(Debug)]
+struct Keys {
+    generation: u64,
+    /// By `kid`; a secret has none.
+    by_id: HashMap<Option<String>, (DecodingKey, Validation)>,
+}
+
+#[derive(Debug, Clone)]
+struct Verified {
+    principal: Arc<Principal>,
+    expires_at: Timestamp,
+    starts_at: Timestamp,
+    generation: u64,
+}
+
+impl Verified {
+    fn usable(&self, now: Timestamp) -> Result<Arc<Principal>> {
+        if now >= self.expires_at {
+            return Err(Error::Unauthenticated("The token has expired."));
+        }
+        if now < self.starts_at {
+            return Err(Error::Unauthenticated("The token is not valid yet."));
+        }
+        Ok(self.principal.clone())
+    }
+}
+
+impl Tokens {
+    /// Verifies with `keys`; the issuer and the audience are checked where they are given.
+    pub fn new(keys: &TokenKeys, issuer: Option<String>, audience: Option<String>) -> Result<Self> {
+        let tokens = Self {
+            keys: ArcSwap::from_pointee(Keys { generation: 0, by_id: HashMap::new() }),
+            generation: AtomicU64::new(0),
+            issuer,
+            audience,
+            verified: Default::default(),
+        };
+        tokens.replace_keys(keys)?;
+        Ok(tokens)
+    }
+
+    /// Replaces the keys and forgets every token. On an error the old ones stay.
+    pub fn replace_keys(&self, keys: &TokenKeys) -> Result<()> {
+        let mut by_id = HashMap::new();
+        match keys {
+            TokenKeys::Secret(secret) => {
+                if secret.reveal().len() < MIN_SECRET_LEN {
+                    return Err(Error::invalid("jwt.secret", "must have at least 32 bytes"));
+                }
+                let key = DecodingKey::from_secret(secret.reveal().as_bytes());
+                by_id.insert(None, (key, self.rules(Algorithm::HS256)));
+            }
+            TokenKeys::Jwks(text) => {
+                let set: JwkSet = serde_json::from_str(text)
+                    .map_err(|_| Error::invalid("jwt.jwks", "is not a JWKS"))?;
+                for jwk in &set.keys {
+                    if let (Some(algorithm), Ok(key)) =
+                        (algorithm_of(jwk), DecodingKey::from_jwk(jwk))
+                    {
+                        by_id.insert(jwk.common.key_id.clone(), (key, self.rules(algorithm)));
+                    }
+                }
+                if by_id.is_empty() {
+                    return Err(Error::invalid("jwt.jwks", "has no RS256, ES256 or EdDSA key"));
+                }
+            }
+        }
+        // A token that was verified by the old keys but is noted only after this carries the old
+        // generation and is not believed.
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        self.keys.store(Arc::new(Keys { generation, by_id }));
+        self.verified.iter().for_each(|shard| shard.write().clear());
+        Ok(())
+    }
+
+    /// Who bears this token. `hash` is the SHA-256 of its text.
+    pub fn verify(&self, token: &str, hash: &Digest, now: Timestamp) -> Result<Arc<Principal>> {
+        let keys = self.keys.load();
+        let shard = self.shard(hash);
+        if let Some(shard) = shard
+            && let Some(known) = shard.read().get(hash)
+            && known.generation == keys.generation
+        {
+            return known.usable(now);
+        }
+        let verified = self.decode(&keys, token)?;
+        let principal = verified.usable(now)?;
+        if let Some(shard) = shard {
+            let mut known = shard.write();
+            if known.len() >= TOKENS_PER_SHARD {
+                known.retain(|_, token| now < token.expires_at);
+            }
+            if known.len() >= TOKENS_PER_SHARD {
+                known.clear();
+            }
+            known.insert(*hash, verified);
+        }
+        Ok(principal)
+    }
+
+    fn shard(&self, hash: &Digest) -> Option<&RwLock<HashMap<Digest, Verified>>> {
+        self.verified.get(usize::from(hash.first().copied()?) % SHARDS)
+    }
+
+    fn rules(&self, algorithm: Algorithm) -> Validation {
+        let mut rules = Validation::new(algorithm);
+        // Ours are below: the library reads the system's clock.
+        rules.validate_exp = false;
+        rules.validate_nbf = false;
+        rules.leeway = 0;
+        let mut required = vec!["exp", "sub"];
+        if let Some(issuer) = &self.issuer {
+            rules.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        rules.validate_aud = self.audience.is_some();
+        if let Some(audience) = &self.audience {
+            rules.set_audience(&[audience]);
+            required.push("aud");
+        }
+        rules.set_required_spec_claims(&required);
+        rules
+    }
+
+    fn decode(&self, keys: &Keys, token: &str) -> Result<Verified> {
+        let head = jsonwebtoken::decode_header(token).map_err(|_| {
+            Error::Unauthenticated("The credential is neither a known key nor a token.")
+        })?;
+        if head.crit.is_some() {
+            return Err(Error::Unauthenticated("The token has a critical header."));
+        }
+        // A secret has no id and takes every `kid`; so does the only key of a set, for a token
+        // without one.
+        let (key, rules) = keys
+            .by_id
+            .get(&head.kid)
+            .or_else(|| keys.by_id.get(&None))
+            .or_else(|| {
+                keys.by_id.values().next().filter(|_| head.kid.is_none() && keys.by_id.len() == 1)
+            })
+            .ok_or(Error::Unauthenticated("The token was signed by an unknown key."))?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, rules).map_err(refusal)?.claims;
+        verified(claims, keys.generation)
+    }
+}
+
+/// Signs a token with a shared secret.
+pub fn issue(secret: &Secret, claims: &Claims) -> Result<String> {
+    let key = EncodingKey::from_secret(secret.reveal().as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(Error::internal)
+}
+
+/// Verifies without the caller having the hash at hand.
+pub fn verify(tokens: &Tokens, token: &str, now: Timestamp) -> Result<Arc<Principal>> {
+    tokens.verify(token, &digest(token), now)
+}
+
+fn refusal(err: jsonwebtoken::errors::Error) -> Error {
+    Error::Unauthenticated(match err.kind() {
+        ErrorKind::InvalidAudience => "The token is for another audience.",
+        ErrorKind::InvalidIssuer => "The token has another issuer.",
+        ErrorKind::InvalidSignature => "The token's signature is wrong.",
+        ErrorKind::InvalidAlgorithm => "The token's algorithm is not the configured one.",
+        ErrorKind::MissingRequiredClaim(_) => "The token lacks a required claim.",
+        ErrorKind::Json(_) => "The token's claims are not valid.",
+        _ => "The token is not valid.",
+    })
+}
+
+fn verified(claims: Claims, generation: u64) -> Result<Verified> {
+    let Claims { sub, role, tenant, mode, act, exp, nbf, iss: _, aud: _ } = claims;
+    if tenant.is_none() && role.needs_tenant() {
+        return Err(Error::Unauthenticated("A token of this role needs a tenant."));
+    }
+    if tenant.is_some() && !role.may_have_tenant() {
+        return Err(Error::Unauthenticated("A token of this role must not have a tenant."));
+    }
+    let impersonator = act.map(|act| match act {
+        Act::Id(sub) | Act::Object { sub } => sub.to_string(),
+    });
+    let principal = Principal { id: sub.to_string(), role, tenant, mode, impersonator };
+    Ok(Verified {
+        principal: principal.into(),
+        expires_at: instant(exp)?,
+        starts_at: nbf.map_or(Ok(Timestamp::EPOCH), instant)?,
+        generation,
+    })
+}
+
+/// RFC 7519 permits fractions.
+fn instant(seconds: f64) -> Result<Timestamp> {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return Err(Error::Unauthenticated("The token's claims are not valid."));
+    }
+    // A cast from f64 saturates.
+    Ok(Timestamp::from_micros((seconds * 1e6) as i64))
+}
+
+/// Many providers leave `alg` out of their JWKS, so it is then inferred from the kind of key. A
+/// symmetric key has no business in a public key set: none for it.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
+        return None;
+    }
+    let inferred = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
+        _ => return None,
+    };
+    match jwk.common.key_algorithm {
+        None => Some(inferred),
+        Some(named) => (Algorithm::try_from(named).ok()? == inferred).then_some(inferred),
+    }
+}
+
+#[cfg(test)]
+#[path = "tokens_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! API keys: their digests, never their secrets.
+
+use rusqlite::{OptionalExtension, Row, named_params};
+
+use super::{ReadTx, WriteTx, sql::Word};
+use crate::{
+    domain::{callers::ApiKey, time::Timestamp},
+    error::{Error, Result},
+};
+
+// Takes the columns in the order in which each statement below lists them.
+fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    Ok(ApiKey {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        role: row.get::<_, Word<_>>(2)?.0,
+        tenant: row.get(3)?,
+        created_at: row.get(4)?,
+        expires_at: row.get(5)?,
+        revoked_at: row.get(6)?,
+        last_used_at: row.get(7)?,
+    })
+}
+
+/// Every key that is not revoked, with the digest of its secret.
+pub fn usable(tx: &ReadTx<'_>) -> Result<Vec<(ApiKey, [u8; 32])>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, digest
+         FROM api_keys WHERE revoked_at IS NULL ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| Ok((read(row)?, row.get(8)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One key.
+pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<ApiKey> {
+    let found = tx
+        .conn
+        .prepare_cached(
+            "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at
+             FROM api_keys WHERE id = :id",
+        )?
+        .query_row(named_params! {":id": id}, read)
+        .optional()?;
+    found.ok_or_else(|| Error::NotFound { kind: "API key", key: id.to_owned() })
+}
+
+/// Up to `limit` keys after `after`, by id; revoked ones too.
+pub fn list(tx: &ReadTx<'_>, after: Option<&str>, limit: usize) -> Result<Vec<ApiKey>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at
+         FROM api_keys WHERE id > :after ORDER BY id LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":after": after.unwrap_or_default(),
+            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        read,
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Adds a key.
+pub fn insert(tx: &WriteTx<'_>, key: &ApiKey, digest: &[u8; 32], by: &str) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached(
+            "INSERT INTO api_keys (id, name, role, tenant, digest, created_at, created_by,
+                 expires_at)
+             VALUES (:id, :name, :role, :tenant, :digest, :created_at, :created_by, :expires_at)",
+        )?
+        .execute(named_params! {
+            ":id": key.id,
+            ":name": key.name,
+            ":role": Word(key.role),
+            ":tenant": key.tenant,
+            ":digest": digest.as_slice(),
+            ":created_at": key.created_at,
+            ":created_by": by,
+            ":expires_at": key.expires_at,
+        })?;
+    Ok(())
+}
+
+/// Refuses the key from now on.
+pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached("UPDATE api_keys SET revoked_at = :now WHERE id = :id")?
+        .execute(named_params! {":id": id, ":now": tx.now})?;
+    Ok(())
+}
+
+/// Notes that the key was used.
+pub fn used(tx: &WriteTx<'_>, id: &str, at: Timestamp) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached("UPDATE api_keys SET last_used_at = :at WHERE id = :id")?
+        .execute(named_params! {":id": id, ":at": at})?;
+    Ok(())
+}

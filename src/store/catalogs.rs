@@ -1,0 +1,215 @@
+//! Catalog versions, the plan versions made with them, and what uses them.
+
+use rusqlite::{OptionalExtension, Row, named_params};
+
+use super::{ReadTx, WriteTx, sql::Json};
+use crate::{
+    domain::{
+        catalog::Format,
+        keys::PlanKey,
+        plans::{PlanContent, PlanVersion},
+        subscriptions::PinnedPlan,
+        time::Timestamp,
+    },
+    error::{Error, Result},
+};
+
+/// One applied catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCatalog {
+    /// Counts from 1.
+    pub version: u32,
+    /// As it was sent.
+    pub document: String,
+    /// What it is written in.
+    pub format: Format,
+    /// SHA-256 of its canonical form.
+    pub digest: [u8; 32],
+    /// When it was applied.
+    pub applied_at: Timestamp,
+    /// By whom.
+    pub applied_by: String,
+}
+
+// Takes the columns in the order in which each statement below lists them.
+fn read(row: &Row<'_>) -> rusqlite::Result<StoredCatalog> {
+    let format: String = row.get(2)?;
+    Ok(StoredCatalog {
+        version: row.get(0)?,
+        document: row.get(1)?,
+        // The table lets no third word in.
+        format: if format == "yaml" { Format::Yaml } else { Format::Json },
+        digest: row.get(3)?,
+        applied_at: row.get(4)?,
+        applied_by: row.get(5)?,
+    })
+}
+
+/// The newest catalog, if one was ever applied.
+pub fn newest(tx: &ReadTx<'_>) -> Result<Option<StoredCatalog>> {
+    let found = tx
+        .conn
+        .prepare_cached(
+            "SELECT version, document, format, digest, applied_at, applied_by
+             FROM catalogs ORDER BY version DESC LIMIT 1",
+        )?
+        .query_row([], read)
+        .optional()?;
+    Ok(found)
+}
+
+/// One version of the catalog.
+pub fn get(tx: &ReadTx<'_>, version: u32) -> Result<StoredCatalog> {
+    let found = tx
+        .conn
+        .prepare_cached(
+            "SELECT version, document, format, digest, applied_at, applied_by
+             FROM catalogs WHERE version = :version",
+        )?
+        .query_row(named_params! {":version": version}, read)
+        .optional()?;
+    found.ok_or_else(|| Error::NotFound { kind: "catalog version", key: version.to_string() })
+}
+
+/// Up to `limit` versions before `before`, newest first.
+pub fn list(tx: &ReadTx<'_>, before: Option<u32>, limit: usize) -> Result<Vec<StoredCatalog>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT version, document, format, digest, applied_at, applied_by
+         FROM catalogs WHERE version < :before ORDER BY version DESC LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":before": before.map_or(i64::MAX, i64::from),
+            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        read,
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Adds a version.
+pub fn insert(tx: &WriteTx<'_>, catalog: &StoredCatalog) -> Result<()> {
+    let format = match catalog.format {
+        Format::Yaml => "yaml",
+        Format::Json => "json",
+    };
+    tx.read
+        .conn
+        .prepare_cached(
+            "INSERT INTO catalogs (version, document, format, digest, applied_at, applied_by)
+             VALUES (:version, :document, :format, :digest, :applied_at, :applied_by)",
+        )?
+        .execute(named_params! {
+            ":version": catalog.version,
+            ":document": catalog.document,
+            ":format": format,
+            ":digest": catalog.digest.as_slice(),
+            ":applied_at": catalog.applied_at,
+            ":applied_by": catalog.applied_by,
+        })?;
+    Ok(())
+}
+
+fn read_plan(row: &Row<'_>) -> rusqlite::Result<PlanVersion> {
+    Ok(PlanVersion {
+        plan: row.get(0)?,
+        version: row.get(1)?,
+        name: row.get(2)?,
+        content: row.get::<_, Json<PlanContent>>(3)?.0,
+    })
+}
+
+/// One version of a plan.
+pub fn find_plan(tx: &ReadTx<'_>, pinned: &PinnedPlan) -> rusqlite::Result<Option<PlanVersion>> {
+    tx.conn
+        .prepare_cached(
+            "SELECT plan, version, name, content FROM plan_versions
+             WHERE plan = :plan AND version = :version",
+        )?
+        .query_row(named_params! {":plan": pinned.plan, ":version": pinned.version}, read_plan)
+        .optional()
+}
+
+/// The newest version of a plan that was ever made.
+pub fn newest_plan(tx: &ReadTx<'_>, plan: &PlanKey) -> Result<Option<PlanVersion>> {
+    let found = tx
+        .conn
+        .prepare_cached(
+            "SELECT plan, version, name, content FROM plan_versions
+             WHERE plan = :plan ORDER BY version DESC LIMIT 1",
+        )?
+        .query_row(named_params! {":plan": plan}, read_plan)
+        .optional()?;
+    Ok(found)
+}
+
+/// Adds a version of a plan.
+pub fn insert_plan(tx: &WriteTx<'_>, plan: &PlanVersion, catalog_version: u32) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached(
+            "INSERT INTO plan_versions (plan, version, name, content, catalog_version)
+             VALUES (:plan, :version, :name, :content, :catalog_version)",
+        )?
+        .execute(named_params! {
+            ":plan": plan.plan,
+            ":version": plan.version,
+            ":name": plan.name,
+            ":content": Json(&plan.content),
+            ":catalog_version": catalog_version,
+        })?;
+    Ok(())
+}
+
+/// Something that uses a plan, a module or a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// `subscription`, `grant` or `override`.
+    pub kind: &'static str,
+    /// How many.
+    pub count: u64,
+    /// One of the tenants, as an example.
+    pub tenant: String,
+}
+
+/// Every plan version that a subscription not ended at `now` is pinned to, with one of its tenants
+/// and how many there are.
+pub fn pinned(tx: &ReadTx<'_>, now: Timestamp) -> Result<Vec<(PlanVersion, Use)>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT p.plan, p.version, p.name, p.content, used.holders, used.tenant
+         FROM plan_versions p
+         JOIN (SELECT plan, version, count(*) AS holders, min(tenant) AS tenant FROM (
+                 SELECT plan, plan_version AS version, tenant FROM subscriptions
+                 WHERE effective_to IS NULL OR effective_to > :now
+                 UNION ALL
+                 SELECT fallback_plan, fallback_version, tenant FROM subscriptions
+                 WHERE fallback_plan IS NOT NULL AND (effective_to IS NULL OR effective_to > :now))
+               GROUP BY plan, version) used
+           ON used.plan = p.plan AND used.version = p.version
+         ORDER BY p.plan, p.version",
+    )?;
+    let rows = statement.query_map(named_params! {":now": now}, |row| {
+        let count: i64 = row.get(4)?;
+        let count = u64::try_from(count).unwrap_or_default();
+        Ok((read_plan(row)?, Use { kind: "subscription", count, tenant: row.get(5)? }))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Grants and open overrides on `key`.
+pub fn uses_of_key(tx: &ReadTx<'_>, key: &str) -> Result<Vec<Use>> {
+    let of_grants = "SELECT count(*), min(tenant) FROM grants WHERE key = :key";
+    let of_overrides =
+        "SELECT count(*), min(tenant) FROM overrides WHERE key = :key AND ended IS NULL";
+    let mut uses = Vec::new();
+    for (kind, sql) in [("grant", of_grants), ("override", of_overrides)] {
+        let (count, tenant): (i64, Option<String>) = tx
+            .conn
+            .prepare_cached(sql)?
+            .query_row(named_params! {":key": key}, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if let Some(tenant) = tenant {
+            uses.push(Use { kind, count: u64::try_from(count).unwrap_or_default(), tenant });
+        }
+    }
+    Ok(uses)
+}

@@ -1,0 +1,217 @@
+//! SQLite: one writer thread that commits in groups, a pool of readers, and one file of statements
+//! for each resource.
+//!
+//! Invariants: only this folder names rusqlite. `&WriteTx` proves that the write lock is held and
+//! carries the instant of the change. Statements are static text with named parameters.
+//!
+//! Refuses to know: who may do what, and what a decision is.
+
+pub mod api_keys;
+pub mod audit;
+pub mod catalogs;
+pub mod grants;
+pub mod idempotency;
+mod migrate;
+mod open;
+pub mod overrides;
+pub mod snapshots;
+mod sql;
+pub mod subscriptions;
+pub mod tenants;
+mod writer;
+
+use std::{cell::RefCell, collections::BTreeSet, path::Path, sync::Arc};
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+pub use self::{
+    migrate::Migration,
+    open::{Durability, OpenError, StoreOptions},
+    writer::{Fatal, OnCommit},
+};
+use crate::{
+    clock::Clock,
+    domain::{keys::TenantKey, time::Timestamp},
+    error::{Error, Result},
+};
+
+/// The database. Cheap to clone; all clones share the writer and the readers.
+#[derive(Clone)]
+pub struct Store {
+    readers: r2d2::Pool<SqliteConnectionManager>,
+    /// One permit for each reader, so that waiting for one never blocks a thread.
+    permits: Arc<Semaphore>,
+    writer: writer::Writer,
+}
+
+/// A consistent view of one instant. Ends when it is dropped.
+pub struct ReadTx<'c> {
+    conn: &'c Connection,
+}
+
+/// The write lock, the instant of the change, and what it touches.
+pub struct WriteTx<'c> {
+    read: ReadTx<'c>,
+    now: Timestamp,
+    version: u64,
+    touched: RefCell<Touched>,
+}
+
+/// What a change concerns, and so what has to be read again once it is committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// These tenants.
+    pub tenants: BTreeSet<TenantKey>,
+    /// Every tenant: the catalog or the rollout.
+    pub world: bool,
+    /// The API keys.
+    pub keys: bool,
+}
+
+impl Touched {
+    fn merge(&mut self, other: Self) {
+        self.tenants.extend(other.tenants);
+        self.world |= other.world;
+        self.keys |= other.keys;
+    }
+}
+
+impl WriteTx<'_> {
+    /// The instant of the change, read after the lock was taken: commit order is time order.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The version that this change makes.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A reading view that includes what this change has written.
+    #[must_use]
+    pub fn read(&self) -> &ReadTx<'_> {
+        &self.read
+    }
+
+    /// The change concerns `tenant`: its version steps and its facts are read again.
+    pub fn touch_tenant(&self, tenant: &TenantKey) -> Result<()> {
+        tenants::set_version(self, tenant)?;
+        self.touched.borrow_mut().tenants.insert(tenant.clone());
+        Ok(())
+    }
+
+    /// The change concerns every tenant.
+    pub fn touch_world(&self) {
+        self.touched.borrow_mut().world = true;
+    }
+
+    /// The change concerns API keys.
+    pub fn touch_keys(&self) {
+        self.touched.borrow_mut().keys = true;
+    }
+}
+
+impl Store {
+    /// Opens the database, brings it to the newest schema and starts the writer. `on_commit` runs
+    /// in the writer between a commit and the replies to it.
+    pub fn open(
+        options: &StoreOptions,
+        clock: Clock,
+        on_commit: OnCommit,
+    ) -> Result<Self, OpenError> {
+        let conn = open::writer_connection(options)?;
+        let readers = open::reader_pool(options)?;
+        let writer = writer::start(conn, clock, on_commit, options.queue, options.group)?;
+        let permits = Arc::new(Semaphore::new(options.readers as usize));
+        Ok(Self { readers, permits, writer })
+    }
+
+    /// Opens what is there for reading only, beside a running service.
+    pub fn inspect<T>(
+        path: &Path,
+        body: impl FnOnce(&ReadTx<'_>) -> Result<T>,
+    ) -> Result<T, OpenError> {
+        let conn = open::inspecting_connection(path)?;
+        Ok(body(&ReadTx { conn: &conn })?)
+    }
+
+    /// Brings the database to the newest schema and closes it.
+    pub fn migrate(options: &StoreOptions) -> Result<Vec<Migration>, OpenError> {
+        open::migrate(options)
+    }
+
+    /// Runs `body` in one consistent view, on the calling thread: for look-ups of microseconds.
+    pub async fn read<T>(&self, body: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        let _permit = self.permits.acquire().await.map_err(|_| stopped())?;
+        self.read_now(body)
+    }
+
+    /// As [`Store::read`], on a thread that may block: for lists and anything long.
+    pub async fn read_long<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&ReadTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| stopped())?;
+        let store = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            store.read_now(body)
+        });
+        work.await.map_err(Error::internal)?
+    }
+
+    /// As [`Store::read`], for code that can't wait (start-up, tests).
+    pub fn read_now<T>(&self, body: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        let conn = self.readers.get().map_err(Error::internal)?;
+        // Deferred: the view begins with the first statement and holds until the end.
+        conn.prepare_cached("BEGIN")?.execute([])?;
+        let outcome = body(&ReadTx { conn: &conn });
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        outcome
+    }
+
+    /// Runs `body` with the write lock and returns once it is committed and published. An `Err`
+    /// undoes only this change. Dropping the future before its turn cancels it; later it commits
+    /// unseen, so what a client may repeat needs an idempotency key.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.submit(body).await
+    }
+
+    /// Moves the write-ahead log into the database file.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.writer.checkpoint().await
+    }
+
+    /// Resolves when the writer had to give up; the process must end then.
+    pub async fn failed(&self) -> Fatal {
+        self.writer.failed().await
+    }
+
+    /// Whether writes are taken.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.writer.is_running()
+    }
+
+    /// Finishes what is queued, empties the log and closes the writer.
+    pub async fn stop(&self) {
+        self.writer.stop().await;
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("The service is stopping.")
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::internal(error)
+    }
+}

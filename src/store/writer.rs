@@ -1,0 +1,337 @@
+//! The writer thread: it owns the one connection that writes, takes what is waiting into one
+//! transaction, each change in its own savepoint, commits, publishes, and only then replies.
+//!
+//! Why one thread: SQLite has one writer at a time. A pool of writers turns that into lock
+//! contention and `SQLITE_BUSY`; a queue turns it into order. Why groups: with `synchronous=FULL` a
+//! commit costs one flush to disk, and a group shares it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{OpenError, ReadTx, Touched, WriteTx, stopped};
+use crate::{
+    clock::Clock,
+    domain::time::Timestamp,
+    error::{Error, Result},
+};
+
+/// Runs in the writer after each commit, before the replies: makes memory follow the disk.
+pub type OnCommit = Box<dyn FnMut(&ReadTx<'_>, &Touched) -> Result<()> + Send>;
+
+/// Why the writer gave up. Memory can't be trusted any more; the next start reads the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fatal {
+    /// A commit failed in a way that leaves open whether it is on disk.
+    UnknownOutcome,
+    /// What was committed could not be read back into memory.
+    CannotPublish,
+    /// A change panicked.
+    Panicked,
+}
+
+const UNKNOWN: &str = "The outcome of this change is not known: the disk failed while it was being \
+                       committed. Read the state again after the service has restarted.";
+
+#[derive(Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    fatal: watch::Receiver<Option<Fatal>>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+enum Message {
+    Change(Box<dyn Work>),
+    Checkpoint(oneshot::Sender<Result<()>>),
+    Stop,
+}
+
+/// One queued change with its types erased.
+trait Work: Send {
+    /// Runs inside a savepoint; whether to keep what it did.
+    fn run(&mut self, tx: &WriteTx<'_>) -> bool;
+    /// Tells the caller, after the commit.
+    fn finish(self: Box<Self>, commit: Result<(), GroupError>);
+}
+
+/// Why a group was not committed.
+#[derive(Debug, Clone, Copy)]
+enum GroupError {
+    RolledBack,
+    Unknown,
+}
+
+struct Change<F, T> {
+    body: Option<F>,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Work for Change<F, T>
+where
+    F: FnOnce(&WriteTx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &WriteTx<'_>) -> bool {
+        // A caller that went away before its turn is skipped; once begun, a change is not cancelled.
+        let Some(body) = self.body.take().filter(|_| !self.reply.is_closed()) else { return false };
+        let outcome = body(tx);
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn finish(self: Box<Self>, commit: Result<(), GroupError>) {
+        let answer = match (self.outcome, commit) {
+            // A refused change keeps its own reason whatever became of the group.
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(GroupError::Unknown)) => Err(Error::Unavailable(UNKNOWN)),
+            (_, Err(GroupError::RolledBack)) => Err(Error::Unavailable(
+                "The change could not be written and was undone; the disk may be full.",
+            )),
+            (None, Ok(())) => Err(stopped()),
+        };
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl Writer {
+    pub async fn submit<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let change = Change { body: Some(body), outcome: None, reply };
+        self.queue.try_send(Message::Change(Box::new(change))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(Error::Unavailable(UNKNOWN)))
+    }
+
+    pub async fn checkpoint(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Message::Checkpoint(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    pub async fn failed(&self) -> Fatal {
+        let mut fatal = self.fatal.clone();
+        let failure = fatal.wait_for(Option::is_some).await.ok().and_then(|failure| *failure);
+        match failure {
+            Some(failure) => failure,
+            // The thread ended without a failure: an orderly stop, which nobody needs to act on.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.fatal.borrow().is_none() && !self.queue.is_closed()
+    }
+
+    pub async fn stop(&self) {
+        let _ = self.queue.send(Message::Stop).await;
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+pub(super) fn start(
+    conn: Connection,
+    clock: Clock,
+    on_commit: OnCommit,
+    queue: usize,
+    group: usize,
+) -> Result<Writer, OpenError> {
+    let (version, latest_at) =
+        conn.query_row("SELECT version, latest_at FROM service_state WHERE id = 1", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Timestamp>(1)?))
+        })?;
+    clock.not_before(latest_at);
+    let (sender, receiver) = mpsc::channel(queue);
+    let (failed, fatal) = watch::channel(None);
+    let version = u64::try_from(version).unwrap_or_default();
+    let desk = Desk { conn, clock, on_commit, version };
+    let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
+        // A panic here would leave memory and disk apart without anybody knowing.
+        let end = catch_unwind(AssertUnwindSafe(|| run(desk, receiver, group)));
+        match end {
+            Ok(Ok(())) => {}
+            Ok(Err(fatal)) => {
+                let _ = failed.send(Some(fatal));
+            }
+            Err(_) => {
+                let _ = failed.send(Some(Fatal::Panicked));
+            }
+        }
+    })?;
+    Ok(Writer { queue: sender, fatal, thread: Arc::new(Mutex::new(Some(thread))) })
+}
+
+struct Desk {
+    conn: Connection,
+    clock: Clock,
+    on_commit: OnCommit,
+    /// The latest version that was committed.
+    version: u64,
+}
+
+fn run(mut desk: Desk, mut queue: mpsc::Receiver<Message>, group_max: usize) -> Result<(), Fatal> {
+    let mut group: Vec<Box<dyn Work>> = Vec::with_capacity(group_max);
+    while let Some(first) = queue.blocking_recv() {
+        let mut checkpoints = Vec::new();
+        let mut next = Some(first);
+        // Everything that is already waiting shares the commit.
+        while let Some(message) = next {
+            match message {
+                Message::Change(work) => group.push(work),
+                Message::Checkpoint(reply) => checkpoints.push(reply),
+                // Refuses new changes; what is queued is still done.
+                Message::Stop => queue.close(),
+            }
+            next = if group.len() < group_max { queue.try_recv().ok() } else { None };
+        }
+        desk.commit(&mut group)?;
+        for reply in checkpoints {
+            let _ = reply.send(desk.checkpoint());
+        }
+    }
+    // Cheap where nothing changed much; keeps the planner's statistics fresh.
+    let _ = desk.conn.execute_batch("PRAGMA analysis_limit = 400; PRAGMA optimize;");
+    if let Err(error) = desk.checkpoint() {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the log was not emptied");
+    }
+    Ok(())
+}
+
+impl Desk {
+    fn commit(&mut self, group: &mut Vec<Box<dyn Work>>) -> Result<(), Fatal> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let before = self.version;
+        let outcome = self.transact(group);
+        metrics::histogram!("entitlement_write_transaction_seconds")
+            .record(started.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a group holds a few changes")]
+        metrics::histogram!("entitlement_write_group_size").record(group.len() as f64);
+        let (answer, fatal) = match outcome {
+            Ok(touched) => match self.publish(&touched) {
+                Ok(()) => (Ok(()), None),
+                // It is on disk, but nobody may be told so: a check could still see the old state.
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "can't publish");
+                    (Err(GroupError::Unknown), Some(Fatal::CannotPublish))
+                }
+            },
+            Err(error) => {
+                self.version = before;
+                tracing::error!(error = &error.cause as &dyn std::error::Error, "can't commit");
+                match error.group {
+                    GroupError::RolledBack => (Err(GroupError::RolledBack), None),
+                    GroupError::Unknown => (Err(GroupError::Unknown), Some(Fatal::UnknownOutcome)),
+                }
+            }
+        };
+        for work in group.drain(..) {
+            work.finish(answer);
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+
+    fn publish(&mut self, touched: &Touched) -> Result<()> {
+        (self.on_commit)(&ReadTx { conn: &self.conn }, touched)
+    }
+
+    fn transact(&mut self, group: &mut [Box<dyn Work>]) -> Result<Touched, CommitError> {
+        let changed = self.apply(group).map_err(|cause| {
+            if !self.conn.is_autocommit() {
+                let _ = self.conn.execute_batch("ROLLBACK");
+            }
+            CommitError { cause, group: GroupError::RolledBack }
+        })?;
+        let committed =
+            self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let Err(cause) = committed else { return Ok(changed) };
+        // A full disk is noticed before the commit record is written; anything else leaves open
+        // whether the record reached the disk.
+        let known = matches!(
+            cause.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::ConstraintViolation)
+        );
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        let group = if known { GroupError::RolledBack } else { GroupError::Unknown };
+        Err(CommitError { cause, group })
+    }
+
+    /// Everything up to the commit.
+    fn apply(&mut self, group: &mut [Box<dyn Work>]) -> rusqlite::Result<Touched> {
+        let conn = &self.conn;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        // After the lock: commit order is time order.
+        let now = self.clock.now();
+        let mut touched = Touched::default();
+        for work in group.iter_mut() {
+            conn.prepare_cached("SAVEPOINT change")?.execute([])?;
+            let tx = WriteTx {
+                read: ReadTx { conn },
+                now,
+                version: self.version + 1,
+                touched: Default::default(),
+            };
+            let keep = work.run(&tx);
+            // Some failures (a full disk, I/O) make SQLite undo the whole transaction, the changes
+            // before this one included.
+            if conn.is_autocommit() {
+                return Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK),
+                    Some("SQLite undid the whole transaction".into()),
+                ));
+            }
+            if keep {
+                self.version += 1;
+                touched.merge(tx.touched.into_inner());
+            } else {
+                conn.prepare_cached("ROLLBACK TO change")?.execute([])?;
+            }
+            conn.prepare_cached("RELEASE change")?.execute([])?;
+        }
+        // A group of refused changes leaves nothing behind.
+        conn.prepare_cached(
+            "UPDATE service_state
+             SET version = :version, latest_at = max(latest_at, :now),
+                 global_version = CASE WHEN :world THEN :version ELSE global_version END
+             WHERE id = 1 AND version < :version",
+        )?
+        .execute(rusqlite::named_params! {
+            ":version": i64::try_from(self.version).unwrap_or(i64::MAX),
+            ":now": now,
+            ":world": touched.world,
+        })?;
+        Ok(touched)
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        // It answers with a row that says whether a reader was in the way; the next one goes further.
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+struct CommitError {
+    cause: rusqlite::Error,
+    group: GroupError,
+}

@@ -1,0 +1,5 @@
+//! The background: what happens without a caller.
+//!
+//! Refuses to know: HTTP, SQL, the command line.
+
+pub mod expiry;

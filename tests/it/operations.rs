@@ -1,0 +1,168 @@
+//! Every operation of the document, and for each one a request that is well-formed.
+
+use std::sync::LazyLock;
+
+use entitled::http::{api::Apis, spec};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{App, Client, Reply};
+
+/// The document as the code makes it.
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| spec::document::<Apis>().unwrap());
+
+/// One operation of the document.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub id: String,
+    pub method: Method,
+    pub path: String,
+    pub declared: &'static Value,
+}
+
+/// The body of an example.
+#[derive(Debug, Clone)]
+pub enum Body {
+    None,
+    Json(Value),
+    Yaml(&'static str),
+}
+
+/// What an example is about: things that were made by [`world`].
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub tenant: String,
+    pub subscription: String,
+    pub api_key: String,
+    pub override_id: String,
+}
+
+impl Operation {
+    /// The permission that the document names.
+    pub fn permission(&self) -> Option<&str> {
+        self.declared["x-permission"].as_str()
+    }
+
+    /// Whether a tenant is named in the path, a parameter or the body.
+    pub fn names_tenant(&self) -> bool {
+        let parameter = |parameter: &Value| parameter["name"] == "tenant";
+        let of_parameters = self.declared["parameters"].as_array();
+        of_parameters.is_some_and(|all| all.iter().any(parameter))
+            || match self.body("x") {
+                Body::Json(body) => body.to_string().contains(r#""tenant":"x""#),
+                Body::None | Body::Yaml(_) => false,
+            }
+    }
+
+    /// The path for a subject, with a query where the tenant is a parameter of it.
+    pub fn path(&self, subject: &Subject) -> String {
+        let id = if self.path.contains("/subscriptions") {
+            &subject.subscription
+        } else if self.path.contains("/overrides") {
+            &subject.override_id
+        } else {
+            &subject.api_key
+        };
+        let path = self
+            .path
+            .replace("{tenant}", &subject.tenant)
+            .replace("{key}", "hr")
+            .replace("{version}", "1")
+            .replace("{id}", id);
+        assert!(!path.contains('{'), "a path parameter without an example: {path}");
+        match self.id.as_str() {
+            "list_audit_events" | "list_overrides" => format!("{path}?tenant={}", subject.tenant),
+            _ => path,
+        }
+    }
+
+    /// The body of the example. An operation that takes one and is missing here fails.
+    pub fn body(&self, tenant: &str) -> Body {
+        let reason = "for a test";
+        let modules = json!({"modules": {"hr": {"state": "enabled"}}, "reason": reason});
+        let body = match self.id.as_str() {
+            "check" => json!({"tenant": tenant, "module": "retail"}),
+            "check_batch" => {
+                json!({"checks": [{"tenant": tenant, "module": "retail", "explain": true}]})
+            }
+            "create_tenant" => json!({"key": "made", "name": "Made"}),
+            "update_tenant" => json!({"name": "Renamed"}),
+            "assign_plan" => json!({
+                "plan": "growth", "effective_from": "2027-01-01T00:00:00Z", "change_reason": reason
+            }),
+            "update_subscription" => json!({"status": "suspended", "change_reason": reason}),
+            "migrate_subscription" => json!({"change_reason": reason}),
+            "set_grant" => json!({"state": "enabled", "reason": reason}),
+            "select_modules" | "put_admin_org_entitlements" => modules,
+            "put_override" => json!({
+                "tenant": tenant, "key": "pay", "enabled": true,
+                "expires_at": "2026-04-01T00:00:00Z", "reason": reason
+            }),
+            "update_override" => json!({"reason": "another one"}),
+            "create_api_key" => json!({"name": "k", "role": "service", "tenant": tenant}),
+            "apply_catalog" => return Body::Yaml(include_str!("../../examples/retail.yaml")),
+            id => {
+                let takes_body = self.declared.get("requestBody").is_some();
+                assert!(!takes_body, "the operation {id} has no example here");
+                return Body::None;
+            }
+        };
+        Body::Json(body)
+    }
+
+    /// Sends the example.
+    pub async fn send(&self, by: &Client<'_>, subject: &Subject) -> Reply {
+        self.send_to(by, &self.path(subject), &subject.tenant).await
+    }
+
+    /// Sends the example to a path.
+    pub async fn send_to(&self, by: &Client<'_>, path: &str, tenant: &str) -> Reply {
+        let method = self.method.clone();
+        match self.body(tenant) {
+            Body::None => by.send(method, path, None, &[]).await,
+            Body::Json(body) => by.send(method, path, Some(body), &[]).await,
+            Body::Yaml(text) => by.send_text(method, path, "application/yaml", text).await,
+        }
+    }
+}
+
+/// Every operation: those that read first, those that delete last.
+pub fn operations() -> Vec<Operation> {
+    let mut all = Vec::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, declared) in item.as_object().unwrap() {
+            let id = declared["operationId"].as_str();
+            let id = id.unwrap_or_else(|| panic!("{method} {path} has no operation_id")).to_owned();
+            let method: Method = method.to_uppercase().parse().unwrap();
+            all.push(Operation { id, method, path: path.clone(), declared });
+        }
+    }
+    let order = ["GET", "PATCH", "PUT", "POST", "DELETE"];
+    all.sort_by_key(|operation| {
+        let at = order.iter().position(|method| operation.method == *method);
+        (at.expect("a method that these tests know"), operation.path.clone())
+    });
+    all
+}
+
+/// Makes a tenant with a subscription, a grant and an API key.
+pub async fn subject(app: &App, tenant: &str) -> Subject {
+    app.tenant(tenant, json!({})).await;
+    let subscription = app.assign(tenant, "starter", json!({})).await.body["id"].clone();
+    let grant = format!("/api/v1/admin/tenants/{tenant}/grants/hr");
+    let body = json!({"state": "enabled", "reason": "for a test"});
+    app.root().put(&grant, body).await.expect(201);
+    let body = json!({"name": "theirs", "role": "service", "tenant": tenant});
+    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201);
+    let body = json!({
+        "tenant": tenant, "key": "dine", "enabled": true,
+        "expires_at": "2026-04-01T00:00:00Z", "reason": "for a test"
+    });
+    let made = app.root().post("/api/v1/admin/overrides", body).await.expect(201);
+    Subject {
+        override_id: made.body["id"].as_str().unwrap().to_owned(),
+        tenant: tenant.to_owned(),
+        subscription: subscription.as_str().unwrap().to_owned(),
+        api_key: key.body["id"].as_str().unwrap().to_owned(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Random catalogs, and the plan versions that go with them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use entitled::domain::{
+    catalog::{
+        Access, Audience, Catalog, Feature, FeatureKind, FeatureValue, Limit, LimitPer, LimitSpec,
+        Module, ModuleSelection, OnLimit, Plan, PlanKind, Settings, Stack, Status, UsageKind,
+    },
+    keys::ModuleKey,
+    plans::{PlanContent, PlanVersion},
+};
+use rand::Rng;
+use serde_json::json;
+
+use super::worlds::Maker;
+
+impl Maker {
+    pub fn catalog(&mut self) -> Catalog {
+        let overdue_grace_days = self.pick(&[0, 1, 2, 5]);
+        let settings = Settings { overdue_grace_days, ..Settings::default() };
+        let mut catalog = Catalog { settings, ..Catalog::default() };
+        for n in 0..self.rng.random_range(4..=7) {
+            let module = Module {
+                name: format!("Module {n}"),
+                description: None,
+                premium: self.chance(30),
+                access: match self.rng.random_range(0..10) {
+                    0 => Access::AlwaysOn,
+                    1 => Access::RbacOnly,
+                    _ => Access::Entitled,
+                },
+                status: self.status(),
+                available_when_blocked: self.chance(35),
+                provisioning: BTreeSet::new(),
+                seated: false,
+            };
+            catalog.modules.insert(format!("m{n}").parse().unwrap(), module);
+        }
+        let modules: Vec<ModuleKey> = catalog.modules.keys().cloned().collect();
+        for n in 0..self.rng.random_range(5..=9) {
+            let feature = Feature {
+                name: format!("Feature {n}"),
+                description: None,
+                kind: match self.rng.random_range(0..10) {
+                    0..4 => FeatureKind::Boolean,
+                    4..8 => FeatureKind::Limit(LimitSpec {
+                        unit: None,
+                        usage: UsageKind::Gauge,
+                        per: LimitPer::Tenant,
+                        on_limit: OnLimit::Block,
+                    }),
+                    _ => FeatureKind::Config,
+                },
+                module: self.chance(60).then(|| self.pick(&modules)),
+                premium: self.chance(30),
+                status: self.status(),
+            };
+            catalog.features.insert(format!("f{n}").parse().unwrap(), feature);
+        }
+        for n in 0..self.rng.random_range(4..=7) {
+            let plan = self.plan(n);
+            catalog.plans.insert(format!("p{n}").parse().unwrap(), plan);
+        }
+        catalog
+    }
+
+    fn status(&mut self) -> Status {
+        match self.rng.random_range(0..20) {
+            0 => Status::Disabled,
+            1 => Status::Archived,
+            _ => Status::Active,
+        }
+    }
+
+    /// The first is always a base plan for tenants and the second an add-on for them, so that no
+    /// world is without.
+    fn plan(&mut self, n: u32) -> Plan {
+        let kind = match n {
+            0 => PlanKind::Base,
+            1 => PlanKind::AddOn,
+            _ if self.chance(55) => PlanKind::Base,
+            _ => PlanKind::AddOn,
+        };
+        let for_users = n > 1 && self.chance(12);
+        Plan {
+            name: format!("Plan {n}"),
+            description: None,
+            rank: self.pick(&[10, 10, 20, 30]),
+            kind,
+            audience: if for_users { Audience::User } else { Audience::Tenant },
+            inherits: None,
+            modules: ModuleSelection::These(BTreeSet::new()),
+            all_features: false,
+            features: BTreeMap::new(),
+            permissions: BTreeSet::new(),
+            price: None,
+            trial_days: self.chance(35).then_some(14),
+            trial_fallback: None,
+            activation_code_only: self.chance(20),
+            stack: if kind == PlanKind::AddOn && self.chance(50) { Stack::Add } else { Stack::Max },
+            seats: None,
+        }
+    }
+
+    /// The newest version of every plan, and every version that a tenant can hold. An older
+    /// version has another content, and sometimes another rank.
+    pub fn plan_versions(
+        &mut self,
+        catalog: &Catalog,
+    ) -> (Vec<Arc<PlanVersion>>, Vec<Arc<PlanVersion>>) {
+        let (mut newest, mut held) = (Vec::new(), Vec::new());
+        for (key, plan) in &catalog.plans {
+            for version in 1..=2 {
+                let older = version == 1;
+                let made = Arc::new(PlanVersion {
+                    plan: key.clone(),
+                    version,
+                    name: plan.name.clone(),
+                    content: self.content(catalog, plan, older),
+                });
+                if plan.audience == Audience::Tenant {
+                    held.push(made.clone());
+                }
+                if !older {
+                    newest.push(made);
+                }
+            }
+        }
+        (newest, held)
+    }
+
+    fn content(&mut self, catalog: &Catalog, plan: &Plan, older: bool) -> PlanContent {
+        let rank = if older && self.chance(30) { self.pick(&[10, 20, 30]) } else { plan.rank };
+        let modules = catalog.modules.keys().filter(|_| self.chance(45)).cloned().collect();
+        let mut features = BTreeMap::new();
+        for (key, feature) in &catalog.features {
+            if !self.chance(45) {
+                continue;
+            }
+            let value = match feature.kind {
+                FeatureKind::Boolean => FeatureValue::Flag(self.chance(80)),
+                FeatureKind::Limit(_) | FeatureKind::Config => self.value(&feature.kind),
+            };
+            features.insert(key.clone(), value);
+        }
+        PlanContent {
+            rank,
+            kind: plan.kind,
+            audience: plan.audience,
+            stack: plan.stack,
+            seats: None,
+            modules,
+            features,
+            permissions: BTreeSet::new(),
+        }
+    }
+
+    pub fn value(&mut self, kind: &FeatureKind) -> FeatureValue {
+        match kind {
+            FeatureKind::Boolean => FeatureValue::Flag(true),
+            FeatureKind::Limit(_) => FeatureValue::Limit(match self.rng.random_range(0..10) {
+                0..3 => Limit::Of(0),
+                3 => Limit::Unlimited,
+                _ => Limit::Of(self.rng.random_range(1..=4)),
+            }),
+            FeatureKind::Config => FeatureValue::Config(self.pick(&[json!("gold"), json!(7)])),
+        }
+    }
+}

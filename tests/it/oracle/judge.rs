@@ -1,0 +1,372 @@
+//! The decision a second time, from SPEC 4 and docs/decisions.md (D) alone: slow and obvious.
+//!
+//! Nothing here is shared with the engine but the types and the two constructors of its inputs.
+//! Places marked "Reading" settle what the texts leave open; they are the ones to argue about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use entitled::{
+    domain::{
+        catalog::{FeatureValue, Limit, Match, Target},
+        checks::{Code, Question, Reason, Remedy, Source},
+        keys::{FeatureKey, ModuleKey},
+        tenants::Billing,
+        time::Timestamp,
+    },
+    engine::{Gating, TenantFacts, World},
+};
+
+use super::{
+    holdings::{self, Plans},
+    keys::{Judge, Ruling},
+};
+
+/// A fault to build into a judge on purpose, to see that it is caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twist {
+    None,
+    IgnoresTheKillSwitch,
+    HonoursAnOverrideAtItsExpiry,
+    HonoursATrialAtItsEnd,
+    HonoursASubscriptionAtItsEnd,
+    BlocksOnlyAfterTheGraceEnd,
+    UsesTheNewestPlanInsteadOfThePinned,
+    AsksTheGrantBeforeTheOverride,
+    OpensAllModulesOfABlockedTenant,
+    CountsAnAddOnOnceWhateverItsQuantity,
+    OffersPlansThatNeedACode,
+}
+
+/// The part of an answer that `valid_until` is a promise about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub allowed: bool,
+    pub reason: Reason,
+    pub code: Option<Code>,
+    pub fields: BTreeMap<&'static str, Vec<String>>,
+    pub source: Source,
+    pub enforced: bool,
+    pub would_allow: bool,
+    pub would_reason: Reason,
+}
+
+/// What the oracle says to one question at one instant.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub answer: Answer,
+    /// Every list of remedies that the texts allow; nearly always one. The first is preferred.
+    pub remedies: Vec<Vec<Remedy>>,
+    /// Where a fact that was looked at begins or ends, after the instant asked about (D9).
+    pub looked_at: BTreeSet<Timestamp>,
+    pub version: u64,
+}
+
+/// One way through the requirements of a question.
+struct Walk {
+    allowed: bool,
+    reason: Reason,
+    source: Source,
+    code: Option<Code>,
+    fields: BTreeMap<&'static str, Vec<String>>,
+    /// The requirement that decided: on a refusal the refused key.
+    about: Option<Target>,
+}
+
+/// Answers `question` as of `at`, without remedies.
+pub fn answer(
+    world: &World,
+    facts: &TenantFacts,
+    question: &Question,
+    at: Timestamp,
+    twist: Twist,
+) -> Answer {
+    let judge = Judge::new(world, facts, at, twist);
+    both_ways(&judge, question).0
+}
+
+/// Answers `question` as of `at`.
+pub fn judge(
+    world: &World,
+    facts: &TenantFacts,
+    question: &Question,
+    at: Timestamp,
+    twist: Twist,
+) -> Verdict {
+    let judge = Judge::new(world, facts, at, twist);
+    let (answer, about) = both_ways(&judge, question);
+    let looked_at = judge.looked_at.borrow().iter().copied().filter(|it| *it > at).collect();
+    let remedies = if answer.allowed {
+        vec![Vec::new()]
+    } else {
+        remedies(&judge, question, answer.reason, about.as_ref())
+    };
+    Verdict { answer, remedies, looked_at, version: world.version.max(facts.version) }
+}
+
+/// Rule 5 and D8: once as if enforced; where the rollout does not enforce, once more with only
+/// rules 3 and 7 able to refuse.
+fn both_ways(judge: &Judge<'_>, question: &Question) -> (Answer, Option<Target>) {
+    let enforced = judge.world.gating == Gating::Enforced;
+    let would = as_if_enforced(judge, question);
+    let (would_allow, would_reason) = (would.allowed, would.reason);
+    let actual = if enforced || would.allowed || judge.facts.tenant.suspension.is_some() {
+        would
+    } else {
+        only_the_kill_switch(judge, question, Reason::GatingDisabled, Source::Rollout)
+    };
+    let Walk { allowed, reason, source, code, fields, about } = actual;
+    let code = code.filter(|_| !allowed);
+    (Answer { allowed, reason, code, fields, source, enforced, would_allow, would_reason }, about)
+}
+
+fn as_if_enforced(judge: &Judge<'_>, question: &Question) -> Walk {
+    // Rule 3.
+    if judge.facts.tenant.suspension.is_some() {
+        return blocked(Reason::Suspended, Source::Tenant, None);
+    }
+    // Rule 4: only rule 7 is left. Reading 1: also an always-on module reads `demo` there, because
+    // rule 8 is among those that a demo tenant satisfies.
+    if judge.facts.tenant.demo {
+        return only_the_kill_switch(judge, question, Reason::Demo, Source::Tenant);
+    }
+    // Rule 6.
+    let block = match judge.facts.tenant.billing {
+        Billing::Direct => None,
+        Billing::Subscription => {
+            judge.look_at_base();
+            holdings::block(judge)
+        }
+    };
+    let plans = holdings::now(judge);
+    let Some((reason, source)) = block else {
+        return through_rules_7_to_11(judge, question, &plans, false);
+    };
+    if !stays_open(judge, question) {
+        return blocked(reason, source, None);
+    }
+    // D1: the block wins over every later refusal.
+    let walk = through_rules_7_to_11(judge, question, &plans, true);
+    if walk.allowed { walk } else { blocked(reason, source, walk.about) }
+}
+
+/// Reading 2: a refusal of the whole tenant names no keys, because SPEC's table of refusals gives
+/// `fields` to the other kinds only.
+fn blocked(reason: Reason, source: Source, about: Option<Target>) -> Walk {
+    let code = Some(Code::TenantBlocked);
+    Walk { allowed: false, reason, source, code, fields: BTreeMap::new(), about }
+}
+
+/// Whether everything asked for belongs to modules that are available when blocked. A feature
+/// without a module does not.
+fn stays_open(judge: &Judge<'_>, question: &Question) -> bool {
+    if judge.twist == Twist::OpensAllModulesOfABlockedTenant {
+        return true;
+    }
+    let modules = &judge.world.catalog.modules;
+    let open = |key: &ModuleKey| modules[key].available_when_blocked;
+    let features = &judge.world.catalog.features;
+    question.module.iter().all(open)
+        && question.features.iter().all(|key| features[key].module.as_ref().is_some_and(open))
+}
+
+fn only_the_kill_switch(
+    judge: &Judge<'_>,
+    question: &Question,
+    reason: Reason,
+    source: Source,
+) -> Walk {
+    let or_allow =
+        |refusal: Option<Ruling>| refusal.unwrap_or_else(|| Ruling::allow(reason, source.clone()));
+    walk(
+        question,
+        |module| or_allow(judge.kill_switch_on_module(module)),
+        |feature| or_allow(judge.kill_switch_on_feature(feature)),
+    )
+}
+
+/// `closed_limits`: D1, limits read 0 while the tenant is blocked.
+fn through_rules_7_to_11(
+    judge: &Judge<'_>,
+    question: &Question,
+    plans: &Plans<'_>,
+    closed_limits: bool,
+) -> Walk {
+    walk(
+        question,
+        |module| judge.module(module, plans),
+        |feature| {
+            if closed_limits && judge.is_limit(feature) {
+                // The reason and source are replaced by those of the block.
+                return Ruling::refuse(Reason::PlanLimit, Source::Nothing);
+            }
+            judge.feature(feature, plans)
+        },
+    )
+}
+
+/// The requirements in order: the module, then the features as listed.
+fn walk(
+    question: &Question,
+    ask_module: impl Fn(&ModuleKey) -> Ruling,
+    ask_feature: impl Fn(&FeatureKey) -> Ruling,
+) -> Walk {
+    let mut last: Option<(Ruling, Target)> = None;
+    if let Some(key) = &question.module {
+        let ruling = ask_module(key);
+        let about = Target::Module(key.clone());
+        if !ruling.allowed {
+            let fields = BTreeMap::from([("module", vec![key.to_string()])]);
+            return Walk::of(ruling, about, Code::ModuleNotEntitled, fields);
+        }
+        last = Some((ruling, about));
+    }
+    let mut refused: Vec<(Ruling, FeatureKey)> = Vec::new();
+    for key in &question.features {
+        let ruling = ask_feature(key);
+        let allowed = ruling.allowed;
+        if allowed {
+            last = Some((ruling, Target::Feature(key.clone())));
+        } else {
+            refused.push((ruling, key.clone()));
+        }
+        // `all` is settled by the first refusal, `any` by the first allow.
+        if allowed == (question.features_match == Match::Any) {
+            break;
+        }
+    }
+    let refuses = match question.features_match {
+        Match::All => !refused.is_empty(),
+        Match::Any => !refused.is_empty() && refused.len() == question.features.len(),
+    };
+    if refuses {
+        let fields = fields_of(&refused);
+        let (first, key) = refused.swap_remove(0);
+        return Walk::of(first, Target::Feature(key), Code::FeatureNotEntitled, fields);
+    }
+    let (ruling, about) = last.expect("a question has a requirement");
+    Walk::of(ruling, about, Code::FeatureNotEntitled, BTreeMap::new())
+}
+
+/// Every refused feature, and beside it every module that refused one. Reading 3: a feature's
+/// module is named only where it is the module that refuses (rule 11), not whenever it has one; and
+/// with `match: any`, "names all" takes in the modules of all refused features, each once.
+fn fields_of(refused: &[(Ruling, FeatureKey)]) -> BTreeMap<&'static str, Vec<String>> {
+    let mut fields: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for (ruling, key) in refused {
+        fields.entry("feature").or_default().push(key.to_string());
+        if let Some(module) = &ruling.by_module {
+            let modules = fields.entry("module").or_default();
+            if !modules.contains(&module.to_string()) {
+                modules.push(module.to_string());
+            }
+        }
+    }
+    fields
+}
+
+impl Walk {
+    fn of(
+        ruling: Ruling,
+        about: Target,
+        code: Code,
+        fields: BTreeMap<&'static str, Vec<String>>,
+    ) -> Self {
+        let Ruling { allowed, reason, source, .. } = ruling;
+        Self { allowed, reason, source, code: Some(code), fields, about: Some(about) }
+    }
+}
+
+/// D10. More than one list where the texts do not say which key a blocked question is about.
+fn remedies(
+    judge: &Judge<'_>,
+    question: &Question,
+    reason: Reason,
+    refused: Option<&Target>,
+) -> Vec<Vec<Remedy>> {
+    if judge.facts.tenant.billing == Billing::Direct {
+        return vec![vec![Remedy::ContactAdmin]];
+    }
+    match reason {
+        Reason::Overdue => vec![vec![Remedy::SettleInvoice]],
+        Reason::PlanLimit | Reason::TrialExpired => {
+            let key = refused.expect("a refusal by rules 8 to 11 is about a key");
+            vec![purchases(judge, true, |plans| judge.target(key, plans).allowed)]
+        }
+        Reason::NoSubscription | Reason::Cancelled => {
+            // Reading 4: an add-on does not unblock, so none "would allow the refused key".
+            // Reading 5: rule 6 refuses no key in particular. Any of these is accepted: the
+            // refused key where a later rule refused one, else the first key asked for; the first
+            // key that the block closes; or everything asked for together.
+            let mut lists = Vec::new();
+            let first = question.module.clone().map(Target::Module);
+            let first = first.or_else(|| question.features.first().cloned().map(Target::Feature));
+            let closed = first_closed(judge, question);
+            for key in [refused.cloned(), first, closed].into_iter().flatten() {
+                lists.push(purchases(judge, false, |plans| judge.target(&key, plans).allowed));
+            }
+            lists.push(purchases(judge, false, |plans| {
+                through_rules_7_to_11(judge, question, plans, false).allowed
+            }));
+            if let Some(at) = holdings::next_start(judge) {
+                lists.iter_mut().for_each(|list| list.insert(0, Remedy::WaitUntil(at)));
+            }
+            lists
+        }
+        _ => vec![vec![Remedy::ContactAdmin]],
+    }
+}
+
+fn first_closed(judge: &Judge<'_>, question: &Question) -> Option<Target> {
+    let catalog = &judge.world.catalog;
+    let module = question.module.iter().filter(|key| !catalog.modules[*key].available_when_blocked);
+    let features = question.features.iter().filter(|key| {
+        let module = catalog.features[*key].module.as_ref();
+        !module.is_some_and(|module| catalog.modules[module].available_when_blocked)
+    });
+    module.cloned().map(Target::Module).chain(features.cloned().map(Target::Feature)).next()
+}
+
+/// What could be bought, found by trying: each base plan in place of the present one, each add-on
+/// beside what is held.
+fn purchases(
+    judge: &Judge<'_>,
+    add_ons_help: bool,
+    would_allow: impl Fn(&Plans<'_>) -> bool,
+) -> Vec<Remedy> {
+    let present = holdings::now(judge);
+    let (mut base, mut add_ons, mut trial) = (Vec::new(), Vec::new(), false);
+    for plan in holdings::on_offer(judge) {
+        if holdings::is_add_on(plan) {
+            if add_ons_help && would_allow(&present.clone().with_add_on(plan)) {
+                add_ons.push(plan.plan.clone());
+            }
+        } else if would_allow(&present.clone().with_base(plan)) {
+            let days = judge.world.catalog.plans[&plan.plan].trial_days;
+            trial |= days.is_some() && !judge.facts.tried.contains(&plan.plan);
+            base.push(plan.plan.clone());
+        }
+    }
+    let mut remedies = Vec::new();
+    if !base.is_empty() {
+        remedies.push(Remedy::UpgradePlan(base));
+    }
+    if !add_ons.is_empty() {
+        remedies.push(Remedy::BuyAddOn(add_ons));
+    }
+    if trial {
+        remedies.push(Remedy::StartTrial);
+    }
+    if remedies.is_empty() {
+        remedies.push(Remedy::ContactAdmin);
+    }
+    remedies
+}
+
+/// Whether a value counts as having the feature (SPEC 4, before the rules).
+pub fn is_on(value: &FeatureValue) -> bool {
+    match value {
+        FeatureValue::Flag(on) => *on,
+        FeatureValue::Limit(limit) => *limit != Limit::Of(0),
+        FeatureValue::Config(_) => true,
+    }
+}

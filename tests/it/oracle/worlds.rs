@@ -1,0 +1,262 @@
+//! Random small worlds, tenants, questions and instants, from a seed.
+//!
+//! Small on purpose: few keys and few days, so that facts collide (a trial that ends on the day a
+//! grant does, two add-ons of one rank) far more often than in life.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use entitled::{
+    domain::{
+        catalog::{Catalog, FeatureKind, Match, PlanKind},
+        checks::{Mode, Question},
+        grants::{Grant, GrantState},
+        keys::{EntitlementKey, FeatureKey, ModuleKey, TenantKey},
+        overrides::{Effect, Override},
+        plans::PlanVersion,
+        subscriptions::SubscriptionStatus,
+        tenants::{Billing, Suspension, Tenant},
+        time::{Span, Timestamp},
+    },
+    engine::{Gating, Holding, TenantFacts, World},
+};
+use rand::{
+    Rng, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
+use serde_json::Map;
+
+/// How many different things are asked of each world.
+const QUESTIONS: usize = 10;
+/// At how many instants each of them is asked.
+const INSTANTS: usize = 5;
+/// Days on which something can begin or end.
+const DAYS: u32 = 16;
+
+/// One world, one tenant in it, and what is asked about it.
+pub struct Case {
+    pub world: World,
+    pub facts: TenantFacts,
+    pub questions: Vec<(Question, Vec<Timestamp>)>,
+}
+
+/// The same seed gives the same case.
+pub fn case(seed: u64) -> Case {
+    Maker { rng: StdRng::seed_from_u64(seed) }.case()
+}
+
+/// Every instant at which any fact about the tenant begins or ends, in order. Deliberately more
+/// than a decision looks at: what has not changed at any of these has not changed.
+pub fn boundaries(world: &World, facts: &TenantFacts) -> Vec<Timestamp> {
+    let grace = world.catalog.settings.overdue_grace_days;
+    let mut all = BTreeSet::new();
+    for held in facts.base.iter().chain(&facts.add_ons) {
+        all.insert(held.from);
+        all.extend(held.to);
+        all.extend(held.trial_expires_at);
+        all.extend(held.overdue_since);
+        all.extend(held.overdue_since.map(|since| since.plus_days(grace)));
+    }
+    all.extend(facts.overrides.values().map(|it| it.expires_at));
+    for grant in facts.grants.values() {
+        if let GrantState::Trial(end) = grant.state {
+            all.insert(end);
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn day(day: u32) -> Timestamp {
+    Timestamp::from_micros(1_767_225_600_000_000).plus_days(day) // 2026-01-01
+}
+
+pub struct Maker {
+    pub rng: StdRng,
+}
+
+impl Maker {
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from.choose(&mut self.rng).unwrap().clone()
+    }
+
+    fn case(&mut self) -> Case {
+        let catalog = self.catalog();
+        let (newest, held) = self.plan_versions(&catalog);
+        let gating = if self.chance(80) { Gating::Enforced } else { Gating::OffByEnvironment };
+        let version = self.rng.random_range(1..100);
+        let world = World::new(Arc::new(catalog), 2, newest, gating, version);
+        let facts = self.facts(&world, &held);
+        let boundaries = boundaries(&world, &facts);
+        let questions = (0..QUESTIONS)
+            .map(|_| {
+                let question = self.question(&world.catalog);
+                (question, (0..INSTANTS).map(|_| self.instant(&boundaries)).collect())
+            })
+            .collect();
+        Case { world, facts, questions }
+    }
+
+    fn facts(&mut self, world: &World, held: &[Arc<PlanVersion>]) -> TenantFacts {
+        let (base, add_ons): (Vec<_>, Vec<_>) =
+            held.iter().cloned().partition(|p| p.content.kind == PlanKind::Base);
+        // Ids in no order of their own: nothing but a tie may depend on them.
+        let mut ids = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec();
+        ids.shuffle(&mut self.rng);
+        let mut holdings = Vec::new();
+        let mut from = self.rng.random_range(0..4);
+        for _ in 0..self.pick(&[0, 1, 1, 1, 1, 2, 2, 2, 3, 3]) {
+            let to = from + self.rng.random_range(1..8);
+            let open = self.chance(55);
+            let id = ids.pop().unwrap();
+            holdings.push(self.holding(id, &base, from, (!open).then_some(to)));
+            if open {
+                break;
+            }
+            from = to + self.pick(&[0, 0, 2]);
+        }
+        for _ in 0..self.rng.random_range(0..=3) {
+            let from = self.rng.random_range(0..10);
+            let to = self.chance(50).then(|| from + self.rng.random_range(1..8));
+            let id = ids.pop().unwrap();
+            holdings.push(self.holding(id, &add_ons, from, to));
+        }
+        let tenant = self.tenant();
+        let version = self.rng.random_range(1..100);
+        let mut facts = TenantFacts::new(tenant, holdings, version);
+        facts.tried = world.catalog.plans.keys().filter(|_| self.chance(30)).cloned().collect();
+        self.grants_and_overrides(&world.catalog, &mut facts);
+        facts
+    }
+
+    fn tenant(&mut self) -> Tenant {
+        let suspension = Suspension { by: "ops".into(), at: day(0), reason: "unpaid".into() };
+        Tenant {
+            key: tenant_key(),
+            name: "Acme".into(),
+            parent: None,
+            suspension: self.chance(4).then_some(suspension),
+            billing: if self.chance(22) { Billing::Direct } else { Billing::Subscription },
+            demo: self.chance(5),
+            sandbox: false,
+            attributes: Map::new(),
+            created_at: day(0),
+            updated_at: day(0),
+            revision: 1,
+        }
+    }
+
+    fn holding(
+        &mut self,
+        id: String,
+        plans: &[Arc<PlanVersion>],
+        from: u32,
+        to: Option<u32>,
+    ) -> Holding {
+        use SubscriptionStatus::{Active, Cancelled, Overdue, Suspended, Trialing};
+        let status = match self.rng.random_range(0..100) {
+            0..38 => Active,
+            38..65 => Trialing,
+            65..82 => Overdue,
+            82..91 => Suspended,
+            _ => Cancelled,
+        };
+        // A trial that was converted or cancelled leaves the date of its end behind.
+        let tried = status == Trialing || self.chance(20);
+        let overdue = status == Overdue || self.chance(10);
+        Holding {
+            id,
+            plan: self.pick(plans),
+            fallback: (tried && self.chance(50)).then(|| self.pick(plans)),
+            status,
+            from: day(from),
+            to: to.map(day),
+            trial_expires_at: tried.then(|| day(from + self.rng.random_range(1..7))),
+            overdue_since: overdue.then(|| day(from + self.rng.random_range(0..5))),
+            quantity: self.rng.random_range(1..=3),
+        }
+    }
+
+    fn grants_and_overrides(&mut self, catalog: &Catalog, facts: &mut TenantFacts) {
+        let modules = catalog.modules.keys().map(|key| (key.into(), FeatureKind::Boolean));
+        let features = catalog.features.iter().map(|(key, it)| (key.into(), it.kind.clone()));
+        let keys: Vec<(EntitlementKey, FeatureKind)> = modules.chain(features).collect();
+        for (n, (key, kind)) in keys.iter().enumerate() {
+            // On always-on modules too: their access may have changed since.
+            let valued = *kind != FeatureKind::Boolean;
+            if self.chance(22) {
+                let state = match self.rng.random_range(0..10) {
+                    0..4 => GrantState::Enabled,
+                    4..6 => GrantState::Disabled,
+                    _ => GrantState::Trial(day(self.rng.random_range(0..DAYS))),
+                };
+                let value = (valued && state != GrantState::Disabled).then(|| self.value(kind));
+                let grant = Grant {
+                    tenant: tenant_key(),
+                    key: key.clone(),
+                    state,
+                    value,
+                    seats: None,
+                    reason: "agreed".into(),
+                    created_at: day(0),
+                    updated_at: day(0),
+                    revision: 1,
+                };
+                facts.grants.insert(key.clone(), grant);
+            }
+            if self.chance(15) {
+                let effect = match self.rng.random_range(0..3) {
+                    0 => Effect::Disable,
+                    _ if valued => Effect::Set(self.value(kind)),
+                    _ => Effect::Enable,
+                };
+                let it = Override {
+                    id: format!("o{n}"),
+                    tenant: tenant_key(),
+                    key: key.clone(),
+                    effect,
+                    expires_at: day(self.rng.random_range(0..DAYS)),
+                    reason: "agreed".into(),
+                };
+                facts.overrides.insert(key.clone(), it);
+            }
+        }
+    }
+
+    fn question(&mut self, catalog: &Catalog) -> Question {
+        let modules: Vec<&ModuleKey> = catalog.modules.keys().collect();
+        let mut features: Vec<FeatureKey> = catalog.features.keys().cloned().collect();
+        features.shuffle(&mut self.rng);
+        let (module, count) = match self.rng.random_range(0..10) {
+            0..3 => (true, 0),
+            3..6 => (false, 1),
+            6..8 => (false, self.rng.random_range(2..=4)),
+            _ => (true, self.rng.random_range(1..=3)),
+        };
+        features.truncate(count);
+        Question {
+            user: self.chance(30).then(|| "u1".parse().unwrap()),
+            mode: self.pick(&[Mode::Tenant, Mode::Internal, Mode::Impersonation, Mode::Platform]),
+            module: module.then(|| self.pick(&modules).clone()),
+            features,
+            features_match: if self.chance(40) { Match::Any } else { Match::All },
+        }
+    }
+
+    /// On a boundary, a microsecond beside it, or anywhere.
+    fn instant(&mut self, boundaries: &[Timestamp]) -> Timestamp {
+        match boundaries.choose(&mut self.rng) {
+            Some(at) if self.chance(80) => {
+                Timestamp::from_micros(at.micros() + self.rng.random_range(-1..=1))
+            }
+            _ => day(self.rng.random_range(0..DAYS)) + Span::seconds(4_711),
+        }
+    }
+}
+
+fn tenant_key() -> TenantKey {
+    "acme".parse().unwrap()
+}

@@ -5,11 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Service, actor::Actor, decisions::unknown, expect_revision, permissions::Permission};
+use super::{
+    Service,
+    actor::Actor,
+    decisions::unknown,
+    expect_revision,
+    permissions::Permission,
+    values::{Direction, fitting},
+};
 use crate::{
     domain::{
         audit::Event,
-        catalog::{Access, Catalog, Target, value_for, value_to_json},
+        catalog::{Access, Catalog, value_to_json},
         grants::{Grant, GrantState},
         keys::{BundleKey, EntitlementKey, ModuleKey, TenantKey},
         time::Timestamp,
@@ -233,20 +240,15 @@ fn checked(
     new: NewGrant,
     before: Option<&Grant>,
 ) -> Result<Grant> {
-    let Some(target) = catalog.target(key.as_str()) else {
-        let known = catalog.modules.keys().map(ModuleKey::as_str);
-        let known = known.chain(catalog.features.keys().map(|k| k.as_str()));
-        let fault = unknown("key", "module or feature", key.as_str(), known);
-        return Err(Error::Invalid { code: "UNKNOWN_KEY", faults: vec![fault] });
+    let direction = match new.state {
+        NewState::Enabled | NewState::Trial => Direction::Given,
+        NewState::Disabled => Direction::Withheld,
     };
     let mut faults = Vec::new();
-    let value = match &target {
-        Target::Module(module) => {
-            check_module(catalog, module, &new, &mut faults);
-            None
-        }
-        Target::Feature(_) => check_value(catalog, &target, &new, &mut faults),
-    };
+    let value = fitting(catalog, key.as_str(), direction, new.value.as_ref(), &mut faults);
+    if catalog.target(key.as_str()).is_none() {
+        return Err(Error::Invalid { code: "UNKNOWN_KEY", faults });
+    }
     let state = match (new.state, new.trial_expires_at) {
         (NewState::Trial, Some(end)) if end > now => GrantState::Trial(end),
         (NewState::Trial, Some(end)) => {
@@ -285,56 +287,6 @@ fn checked(
         updated_at: now,
         revision: before.map_or(1, |g| g.revision + 1),
     })
-}
-
-fn check_module(catalog: &Catalog, key: &ModuleKey, new: &NewGrant, faults: &mut Vec<Fault>) {
-    let access = catalog.modules.get(key).map(|module| module.access);
-    let word = match access {
-        Some(Access::AlwaysOn) => Some("always on"),
-        Some(Access::RbacOnly) => Some("decided by permissions alone"),
-        Some(Access::Entitled) | None => None,
-    };
-    if let Some(word) = word {
-        faults
-            .push(Fault::new("key", format!("“{key}” is {word}; it can't be granted or withheld")));
-    }
-    if new.value.is_some() {
-        faults.push(Fault::new("value", "a module has no value; leave it out"));
-    }
-}
-
-fn check_value(
-    catalog: &Catalog,
-    target: &Target,
-    new: &NewGrant,
-    faults: &mut Vec<Fault>,
-) -> Option<crate::domain::catalog::FeatureValue> {
-    use crate::domain::catalog::FeatureKind;
-    let Target::Feature(key) = target else { return None };
-    let feature = catalog.features.get(key)?;
-    let wants_value = match (&feature.kind, new.state) {
-        (_, NewState::Disabled) | (FeatureKind::Boolean, _) => false,
-        (FeatureKind::Limit(_) | FeatureKind::Config, NewState::Enabled | NewState::Trial) => true,
-    };
-    match (&new.value, wants_value) {
-        (None, false) => None,
-        (None, true) => {
-            faults.push(Fault::new("value", format!("“{key}” needs the value that is granted")));
-            None
-        }
-        (Some(_), false) => {
-            let message = "only a granted limit or config feature has a value; leave it out";
-            faults.push(Fault::new("value", message));
-            None
-        }
-        (Some(value), true) => match value_for(feature, value) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                faults.push(Fault::new("value", message));
-                None
-            }
-        },
-    }
 }
 
 /// Writes a grant unless it says what is there already; the events that go with it.

@@ -204,9 +204,11 @@ fn expect_active(governed: &GovernedOverride, now: Timestamp) -> Result<()> {
 fn checked(tx: &WriteTx<'_>, draft: Draft) -> Result<Override> {
     let Draft { tenant, key, direction, value, expires_at, reason, mut faults } = draft;
     let now = tx.now();
+    let mut is_unknown = false;
     let value = match (&key, direction) {
         (Some(key), Some(direction)) => {
             let catalog = current_catalog(tx)?;
+            is_unknown = catalog.target(key.as_str()).is_none();
             fitting(&catalog, key.as_str(), direction, value.as_ref(), &mut faults)
         }
         (Some(_), None) | (None, _) => None,
@@ -225,8 +227,8 @@ fn checked(tx: &WriteTx<'_>, draft: Draft) -> Result<Override> {
         return Err(Error::Invalid { code: "INVALID_VALUE", faults });
     };
     if !faults.is_empty() {
-        let is_unknown = faults.iter().all(|fault| fault.message.starts_with("the catalog has no"));
-        let code = if is_unknown { "UNKNOWN_KEY" } else { "INVALID_VALUE" };
+        // Only where nothing else is wrong does the unknown key name the problem.
+        let code = if is_unknown && faults.len() == 1 { "UNKNOWN_KEY" } else { "INVALID_VALUE" };
         return Err(Error::Invalid { code, faults });
     }
     store::tenants::get(tx.read(), &tenant)?;

@@ -107,6 +107,11 @@ async fn every_fault_is_answered_at_once_by_its_field() {
     let unknown = support(&app).post(PATH, about("dinne", &json!({}))).await;
     let unknown = unknown.expect_problem(422, "UNKNOWN_KEY");
     assert!(unknown.body["fields"]["key"][0].as_str().unwrap().contains("“dine”"));
+    // Beside another fault it is one of several.
+    let past = json!({"expires_at": "2026-02-01T00:00:00Z"});
+    let both = support(&app).post(PATH, about("dinne", &past)).await;
+    let both = both.expect_problem(422, "INVALID_VALUE");
+    assert_eq!(both.body["fields"].as_object().unwrap().len(), 2, "{:#}", both.body);
     let nobody = support(&app).post(PATH, about("dine", &json!({"tenant": "nobody"}))).await;
     nobody.expect_problem(404, "TENANT_NOT_FOUND");
     assert_eq!(events(&app, "entitlement.override.").await, [] as [Value; 0]);

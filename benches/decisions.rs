@@ -37,6 +37,7 @@ use entitled::{
         Service,
         cache::CacheOptions,
         keyring::{Keyring, Secret},
+        policy::Policy,
     },
     store::{Durability, StoreOptions},
 };
@@ -234,7 +235,9 @@ async fn start_ours(database: &std::path::Path) -> (SocketAddr, Service) {
     let options = StoreOptions { durability: Durability::None, ..StoreOptions::at(database) };
     let clock = Clock::system();
     let (cache, gating) = (CacheOptions::default(), Gating::Enforced);
-    let service = Service::open(&options, cache, gating, clock.clone(), keyring.clone()).unwrap();
+    let service =
+        Service::open(&options, cache, gating, Policy::default(), clock.clone(), keyring.clone())
+            .unwrap();
     let auth = Arc::new(AuthState { tokens: None, keyring, clock });
     let edge = EdgeSettings {
         body_bytes: 64 * 1024,

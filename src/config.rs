@@ -20,12 +20,17 @@ pub use self::{
     table::{Kind, SETTINGS, Setting},
 };
 use crate::{
+    domain::time::Span,
     engine::Gating,
     http::{
         edge::{EdgeSettings, RequestLog},
         listener,
     },
-    service::{cache::CacheOptions, keyring::Secret},
+    service::{
+        cache::CacheOptions,
+        keyring::Secret,
+        policy::{Approval, Policy},
+    },
     store::{Durability, StoreOptions},
     telemetry::LogFormat,
 };
@@ -56,8 +61,44 @@ pub struct Settings {
     pub jwt: Jwt,
     /// What is logged, and how.
     pub log: Log,
+    /// The rules that people are held to.
+    pub governance: Governance,
+    /// How long the audit trail is kept.
+    pub audit: Audit,
+    /// How what ends by itself is recorded.
+    pub expiry: Expiry,
     /// What bounds the service.
     pub limits: Limits,
+}
+
+/// The rules that people are held to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Governance {
+    /// How far ahead an override may expire, in days.
+    pub override_horizon_days: u32,
+    /// An override takes effect only when a second person approves it.
+    pub four_eyes: bool,
+    /// How long a request waits for an answer, in days.
+    pub request_days: u32,
+}
+
+/// How long the audit trail is kept.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Older events are pruned; 0 keeps everything.
+    pub retention_days: u32,
+}
+
+/// How what ends by itself is recorded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expiry {
+    /// How long before its end an override is announced, in hours.
+    pub ends_soon_hours: u32,
+    /// How long a clock that has jumped ahead is not believed.
+    pub hold_seconds: u32,
 }
 
 /// How tokens are verified; without a secret or a JWKS there are none.
@@ -162,6 +203,13 @@ impl Default for Settings {
             gating: true,
             jwt: Jwt::default(),
             log: Log { format: LogFormat::Json, filter: "info".into(), requests: false },
+            governance: Governance {
+                override_horizon_days: 366,
+                four_eyes: false,
+                request_days: 30,
+            },
+            audit: Audit::default(),
+            expiry: Expiry { ends_soon_hours: 72, hold_seconds: 600 },
             limits: Limits::default(),
         }
     }
@@ -206,6 +254,21 @@ impl Settings {
     #[must_use]
     pub fn cache(&self) -> CacheOptions {
         CacheOptions { tenants: self.limits.cached_tenants, ttl: self.limits.cache_ttl }
+    }
+
+    /// The rules that people and the worker are held to.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let Self { governance, audit, expiry, .. } = self;
+        let retention = (audit.retention_days > 0).then(|| Span::days(audit.retention_days));
+        Policy {
+            override_horizon: Span::days(governance.override_horizon_days),
+            approval: if governance.four_eyes { Approval::FourEyes } else { Approval::OnePerson },
+            request_lifetime: Span::days(governance.request_days),
+            audit_retention: retention,
+            ends_soon: Span::hours(expiry.ends_soon_hours),
+            hold: Duration::from_secs(expiry.hold_seconds.into()),
+        }
     }
 
     /// The limits of the listener.

@@ -74,7 +74,8 @@ pub fn open(
 ) -> Result<Service, Failure> {
     // The service takes its handles when it is made.
     let _ = telemetry::metrics();
-    Service::open(options, settings.cache(), settings.gating(), clock, keyring)
+    let (cache, gating, policy) = (settings.cache(), settings.gating(), settings.policy());
+    Service::open(options, cache, gating, policy, clock, keyring)
         .map_err(|error| Failure::database(&options.path, &error))
 }
 

@@ -36,10 +36,11 @@ const fn setting(name: &'static str, kind: Kind) -> Setting {
 }
 
 const BYTES: Kind = Kind::Number(1024, 1 << 30);
+const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 34] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -53,6 +54,12 @@ pub const SETTINGS: [Setting; 28] = [
     setting("log.format", Kind::Choice(&["json", "text"])),
     setting("log.filter", Kind::Text),
     setting("log.requests", Kind::Switch),
+    setting("governance.override_horizon_days", DAYS),
+    setting("governance.four_eyes", Kind::Switch),
+    setting("governance.request_days", DAYS),
+    setting("audit.retention_days", Kind::Number(0, 36_500)),
+    setting("expiry.ends_soon_hours", Kind::Number(1, 8_784)),
+    setting("expiry.hold_seconds", SECONDS),
     setting("limits.body_bytes", BYTES),
     setting("limits.large_body_bytes", BYTES),
     setting("limits.connections", Kind::Number(1, 1_000_000)),

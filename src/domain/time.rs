@@ -1,6 +1,10 @@
 //! Instants and durations, in microseconds, as arguments: nothing here reads a clock.
 
-use std::{fmt, ops::Add, str::FromStr};
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    str::FromStr,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +54,18 @@ impl Span {
         Self(i64::from(days) * DAY_US)
     }
 
+    /// Whole hours.
+    #[must_use]
+    pub fn hours(hours: u32) -> Self {
+        Self(i64::from(hours) * DAY_US / 24)
+    }
+
+    /// How many whole days it has.
+    #[must_use]
+    pub fn as_days(self) -> i64 {
+        self.0 / DAY_US
+    }
+
     /// Whole seconds.
     #[must_use]
     pub fn seconds(seconds: u32) -> Self {
@@ -61,6 +77,14 @@ impl Add<Span> for Timestamp {
     type Output = Self;
     fn add(self, span: Span) -> Self {
         Self::from_micros(self.0.saturating_add(span.0))
+    }
+}
+
+impl Sub<Span> for Timestamp {
+    type Output = Self;
+    /// Never earlier than 1970.
+    fn sub(self, span: Span) -> Self {
+        Self::from_micros(self.0.saturating_sub(span.0).max(0))
     }
 }
 

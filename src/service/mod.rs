@@ -24,6 +24,7 @@ pub mod once;
 pub mod overrides;
 pub mod paging;
 pub mod permissions;
+pub mod policy;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
@@ -41,6 +42,7 @@ use self::{
     keyring::{Keyring, StoredKey},
     metrics::Metrics,
     once::Once,
+    policy::Policy,
 };
 use crate::{
     clock::Clock,
@@ -66,6 +68,7 @@ pub struct Service {
     metrics: Arc<Metrics>,
     keyring: Arc<Keyring>,
     expiry: Arc<ExpiryState>,
+    policy: Policy,
 }
 
 /// What is kept in memory; the writer makes it follow the disk.
@@ -81,6 +84,7 @@ impl Service {
         options: &StoreOptions,
         cache: CacheOptions,
         gating: Gating,
+        policy: Policy,
         clock: Clock,
         keyring: Arc<Keyring>,
     ) -> Result<Self, OpenError> {
@@ -108,6 +112,7 @@ impl Service {
             metrics: Arc::new(Metrics::new()),
             keyring,
             expiry: Arc::default(),
+            policy,
         })
     }
 

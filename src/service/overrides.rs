@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// How far ahead an override may expire, in days.
-pub const MAX_HORIZON_DAYS: u32 = 366;
-
 /// What somebody wants an override to be. A field that could not be read stands among the faults, so
 /// that all of them are answered at once.
 #[derive(Debug, Clone, Default)]
@@ -87,9 +84,10 @@ impl Service {
     ) -> Result<Written> {
         actor.reach(Permission::OverridesManage)?;
         let by = actor.principal.id.clone();
+        let horizon = self.policy.override_horizon;
         let written = self
             .change_once(actor, once, move |tx| {
-                let (exception, mut events) = (checked(tx, draft)?, Vec::new());
+                let (exception, mut events) = (checked(tx, draft, horizon)?, Vec::new());
                 let open =
                     store::overrides::find_open(tx.read(), &exception.tenant, &exception.key)?;
                 let open = match open {
@@ -121,12 +119,13 @@ impl Service {
         expected: Option<u64>,
     ) -> Result<GovernedOverride> {
         actor.reach(Permission::OverridesManage)?;
+        let horizon = self.policy.override_horizon;
         let changed = self
             .change(actor, move |tx| {
                 let before = store::overrides::get(tx.read(), &id)?;
                 expect_revision(expected, before.revision)?;
                 expect_active(&before, tx.now())?;
-                let exception = checked(tx, patched(&before.exception, patch)?)?;
+                let exception = checked(tx, patched(&before.exception, patch)?, horizon)?;
                 let mut events = Vec::new();
                 let governed = replace(tx, before, exception, &mut events)?;
                 Ok((governed, events))
@@ -201,7 +200,7 @@ fn expect_active(governed: &GovernedOverride, now: Timestamp) -> Result<()> {
 }
 
 /// The override that a draft describes, or all its faults.
-fn checked(tx: &WriteTx<'_>, draft: Draft) -> Result<Override> {
+fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
     let Draft { tenant, key, direction, value, expires_at, reason, mut faults } = draft;
     let now = tx.now();
     let mut is_unknown = false;
@@ -217,8 +216,9 @@ fn checked(tx: &WriteTx<'_>, draft: Draft) -> Result<Override> {
         if end <= now {
             let message = format!("must lie in the future; it is {now} now");
             faults.push(Fault::new("expires_at", message));
-        } else if end > now + Span::days(MAX_HORIZON_DAYS) {
-            let message = format!("must lie at most {MAX_HORIZON_DAYS} days ahead");
+        } else if end > now + horizon {
+            let days = horizon.as_days();
+            let message = format!("must lie at most {days} days ahead, by {}", now + horizon);
             faults.push(Fault::new("expires_at", message));
         }
     }

@@ -20,6 +20,7 @@ use entitled::{
         cache::CacheOptions,
         claims::{Act, Claims},
         keyring::{Keyring, Secret},
+        policy::Policy,
         tokens::{TokenKeys, Tokens, issue},
     },
     store::{Durability, StoreOptions},
@@ -41,12 +42,18 @@ pub fn start() -> Timestamp {
 pub struct Given {
     pub gating: Gating,
     pub cache: CacheOptions,
+    pub policy: Policy,
     pub edge: fn(&mut EdgeSettings),
 }
 
 impl Default for Given {
     fn default() -> Self {
-        Self { gating: Gating::Enforced, cache: CacheOptions::default(), edge: |_| {} }
+        Self {
+            gating: Gating::Enforced,
+            cache: CacheOptions::default(),
+            policy: Policy::default(),
+            edge: |_| {},
+        }
     }
 }
 
@@ -120,9 +127,9 @@ impl App {
         let keyring = Arc::new(root);
         let options =
             StoreOptions { durability: Durability::None, ..StoreOptions::at(database.clone()) };
+        let Given { gating, cache, policy, .. } = given;
         let service =
-            Service::open(&options, given.cache, given.gating, clock.clone(), keyring.clone())
-                .unwrap();
+            Service::open(&options, cache, gating, policy, clock.clone(), keyring.clone()).unwrap();
         let secret = TokenKeys::Secret(Secret::new(JWT_SECRET));
         let tokens = Arc::new(Tokens::new(&secret, None, None).unwrap());
         let auth = Arc::new(AuthState { tokens: Some(tokens), keyring, clock: clock.clone() });

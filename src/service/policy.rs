@@ -1,0 +1,44 @@
+//! What an operator decides about how the use cases work.
+
+use std::time::Duration;
+
+use crate::domain::time::Span;
+
+/// Whether one person is enough for an override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// Who may write overrides writes them.
+    OnePerson,
+    /// A second person approves what one has written; until then nothing changes (SPEC 10).
+    FourEyes,
+}
+
+/// The rules that people and the worker are held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How far ahead an override may expire.
+    pub override_horizon: Span,
+    /// Whether one person is enough for an override.
+    pub approval: Approval,
+    /// How long a request waits for an answer.
+    pub request_lifetime: Span,
+    /// Older audit events are pruned; none keeps everything.
+    pub audit_retention: Option<Span>,
+    /// How long before its end an override is announced.
+    pub ends_soon: Span,
+    /// How long a clock that has jumped ahead is not believed.
+    pub hold: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            override_horizon: Span::days(366),
+            approval: Approval::OnePerson,
+            request_lifetime: Span::days(30),
+            audit_retention: None,
+            ends_soon: Span::hours(72),
+            hold: Duration::from_secs(600),
+        }
+    }
+}

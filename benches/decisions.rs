@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod common;
+
 use std::{
     hint::black_box,
     net::SocketAddr,
@@ -15,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::common::ROOT_KEY;
 use entitled::{
-    clock::Clock,
     domain::{
         catalog::{Format, Match, parse, resolve},
         checks::{Mode, Question},
@@ -26,33 +28,18 @@ use entitled::{
         time::Timestamp,
     },
     engine::{Gating, Holding, TenantFacts, World, decide, entitlements::entitlements},
-    http::{
-        self,
-        auth::AuthState,
-        edge::{EdgeSettings, RequestLog},
-        listener::{self, Listener},
-        pages::Readiness,
-    },
-    service::{
-        Service,
-        cache::CacheOptions,
-        keyring::{Keyring, Secret},
-        policy::Policy,
-    },
-    store::{Durability, StoreOptions},
+    store::Durability,
 };
 use poem_openapi::{Object, OpenApi, OpenApiService, payload::Json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RETAIL: &str = include_str!("../examples/retail.yaml");
-const ROOT_KEY: &str = "root-key-for-benchmarks-0123456789";
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1500);
@@ -181,7 +168,9 @@ fn over_http() {
     let dir = tempfile::tempdir().unwrap();
     let (bare, ours, service) = runtime.block_on(async {
         let bare = start_bare().await;
-        let (ours, service) = start_ours(&dir.path().join("entitled.db")).await;
+        let database = dir.path().join("entitled.db");
+        let (ours, service) = common::start(&database, Durability::None).await;
+        prepare(ours).await;
         (bare, ours, service)
     });
     let body = r#"{"tenant":"mixed","module":"retail"}"#;
@@ -228,39 +217,6 @@ async fn start_bare() -> SocketAddr {
     let route = poem::Route::new().nest("/", service);
     tokio::spawn(poem::Server::new_with_acceptor(acceptor).run(route));
     address
-}
-
-async fn start_ours(database: &std::path::Path) -> (SocketAddr, Service) {
-    let keyring = Arc::new(Keyring::new(Some(&Secret::new(ROOT_KEY))).unwrap());
-    let options = StoreOptions { durability: Durability::None, ..StoreOptions::at(database) };
-    let clock = Clock::system();
-    let (cache, gating) = (CacheOptions::default(), Gating::Enforced);
-    let service =
-        Service::open(&options, cache, gating, Policy::default(), clock.clone(), keyring.clone())
-            .unwrap();
-    let auth = Arc::new(AuthState { tokens: None, keyring, clock });
-    let edge = EdgeSettings {
-        body_bytes: 64 * 1024,
-        large_body_bytes: 1024 * 1024,
-        large_paths: vec!["/api/v1/admin/catalog".into()],
-        body_deadline: Duration::from_secs(10),
-        handler_deadline: Duration::from_secs(30),
-        log: RequestLog::Off,
-    };
-    let readiness = || Readiness { ready: true, checks: Default::default() };
-    let endpoint = http::app(http::api::apis(&service), auth, edge, readiness).unwrap();
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr();
-    let limits = listener::Limits {
-        connections: 1024,
-        head_deadline: Duration::from_secs(10),
-        write_stall: Duration::from_secs(10),
-        head_bytes: 64 * 1024,
-        drain_deadline: Duration::from_secs(1),
-    };
-    tokio::spawn(listener.serve(endpoint, limits, CancellationToken::new()));
-    prepare(address).await;
-    (address, service)
 }
 
 /// The catalog, and a tenant on Growth, by the public API.

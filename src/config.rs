@@ -31,7 +31,7 @@ use crate::{
         keyring::Secret,
         policy::{Approval, Policy},
     },
-    store::{Durability, StoreOptions},
+    store::{Durability, StoreOptions, anchor::Anchoring},
     telemetry::LogFormat,
 };
 
@@ -233,6 +233,7 @@ impl Settings {
             group: limits.write_group,
             cache_kib: limits.page_cache_kib,
             durability,
+            anchoring: Anchoring::Off,
         }
     }
 

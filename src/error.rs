@@ -8,6 +8,9 @@ use std::{error::Error as StdError, fmt};
 /// The result of a use case.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is said about every code that can't be redeemed.
+pub const INVALID_CODE: &str = "The code is not valid; check it, or ask for another one.";
+
 /// Every way in which a use case can fail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -56,6 +59,15 @@ pub enum Error {
     /// The same idempotency key came with another request: 422.
     #[error("This Idempotency-Key was already used for another request; use a new one.")]
     IdempotencyKeyReused,
+    /// A code that is wrong, spent, expired or revoked, which nobody may tell apart: 422.
+    #[error("{INVALID_CODE}")]
+    InvalidActivationCode,
+    /// Too many attempts were wrong: 429 with `Retry-After`.
+    #[error("Too many attempts failed; try again in {seconds} seconds.")]
+    RateLimited {
+        /// When the next attempt is there to take.
+        seconds: u64,
+    },
     /// Too much is waiting: 503 with `Retry-After`.
     #[error("The server is busy; try again shortly.")]
     Overloaded,
@@ -97,6 +109,19 @@ impl fmt::Display for Fault {
 }
 
 impl Error {
+    /// The message with everything behind it: for the log alone.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut chain = self.to_string();
+        let mut source = StdError::source(self);
+        while let Some(cause) = source {
+            chain.push_str(": ");
+            chain.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        chain
+    }
+
     /// One wrong value.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { code: "INVALID_VALUE", faults: vec![Fault::new(field, message)] }

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::{Exit, Failure, output::plain};
 
+/// A large export takes its time.
+const LONGEST_DOWNLOAD: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Where the server is and who asks
 #[derive(Args)]
 pub struct Server {
@@ -43,6 +46,46 @@ impl Server {
     /// The answer to a request; [`Value::Null`] where it is empty.
     pub fn ask(&self, method: Method, path: &str, body: Body<'_>) -> Result<Value, Failure> {
         self.send(self.request(method, path, body)?)
+    }
+
+    /// A server by its address.
+    pub fn at(url: Url, key: Option<String>) -> Self {
+        Self { url, key }
+    }
+
+    /// Writes an answer of this type down while it arrives. An answer that breaks off is a failure.
+    pub fn download(
+        &self,
+        path: &str,
+        kind: &str,
+        to: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        let request = self.request(Method::GET, path, Body::None)?;
+        let request = request.header(header::ACCEPT, kind).timeout(LONGEST_DOWNLOAD);
+        let mut response = request.send().map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            let text = response.text().map_err(|error| self.unreachable(&error))?;
+            return Err(refusal(status, &text));
+        }
+        let given =
+            response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if given != Some(kind) {
+            return Err(self.foreign());
+        }
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = std::io::Read::read(&mut response, &mut buffer).map_err(|error| {
+                let line = format!("the answer of {} broke off: {error}; try again", self.url);
+                Failure::new(Exit::Unreachable, line)
+            })?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                return Ok(());
+            };
+            to.write_all(bytes).map_err(|error| {
+                Failure::new(Exit::Io, format!("can't write the answer: {error}"))
+            })?;
+        }
     }
 
     /// Whether the server at `url` is ready. That is asked without a key.

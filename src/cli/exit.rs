@@ -30,6 +30,8 @@ pub enum Exit {
     NoPermission = 77,
     /// A setting is wrong.
     Config = 78,
+    /// The audit trail in the database is not the one that was written.
+    RolledBack = 79,
 }
 
 impl Termination for Exit {
@@ -69,6 +71,9 @@ impl Failure {
             | OpenError::Newer { .. }
             | OpenError::Damaged(_)
             | OpenError::Migration(_) => Exit::Database,
+            OpenError::TrailShortened { .. }
+            | OpenError::TrailRewritten { .. }
+            | OpenError::AnchorDamaged(_) => Exit::RolledBack,
             OpenError::Locked => Exit::CantCreate,
             OpenError::ReadOnly | OpenError::Io(_) | OpenError::Sqlite(_) | OpenError::Pool(_) => {
                 Exit::Io

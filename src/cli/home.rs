@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Exit, Failure};
+use crate::store::anchor::{Anchoring, OnRollback};
 
 /// The data directory, which no other process has as long as this value lives.
 #[derive(Debug)]
@@ -15,6 +16,11 @@ pub struct Home {
     dir: PathBuf,
     /// The system gives the lock back when the process ends, however it ends.
     _lock: File,
+}
+
+/// The anchor of the audit trail in `dir`.
+pub fn anchor(dir: &Path) -> PathBuf {
+    dir.join("audit.head")
 }
 
 /// The database in `dir`.
@@ -53,6 +59,11 @@ impl Home {
     /// The file of the database.
     pub fn database(&self) -> PathBuf {
         database(&self.dir)
+    }
+
+    /// The end of the audit trail is kept beside the database.
+    pub fn anchoring(&self, on_rollback: OnRollback) -> Anchoring {
+        Anchoring::In(anchor(&self.dir), on_rollback)
     }
 }
 

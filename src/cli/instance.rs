@@ -6,12 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Trust},
     config::Settings,
-    domain::{
-        callers::{OperatorRole, Principal},
-        checks::Mode,
-    },
     error::Error,
     http::{self, auth::AuthState, listener::Listener, pages::Readiness},
     service::{
@@ -79,18 +75,6 @@ pub fn open(
         .map_err(|error| Failure::database(&options.path, &error))
 }
 
-/// The program itself, where no caller asked.
-pub fn system_actor(id: &str) -> Actor {
-    let principal = Principal {
-        id: id.into(),
-        role: OperatorRole::SuperAdmin,
-        tenant: None,
-        mode: Mode::Tenant,
-        impersonator: None,
-    };
-    Actor { principal: principal.into(), request_id: id.into(), ip: None }
-}
-
 /// Makes an API key.
 pub async fn make_key(service: &Service, actor: &Actor, new: NewApiKey) -> Result<Secret, Failure> {
     let issued = service.create_api_key(actor, None, new).await?;
@@ -131,6 +115,8 @@ impl Instance {
         let mut server = tokio::spawn(listener.serve(app, settings.listener(), stop.clone()));
         let upkeep = tokio::spawn(upkeep(service.clone(), stop.clone()));
         let expiry = tokio::spawn(worker::expiry::run(service.clone(), stop.clone()));
+        let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
+        let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
         let fatal = tokio::select! {
             ended = &mut server => {
                 ended.map_err(Error::internal)?;
@@ -146,10 +132,16 @@ impl Instance {
         }
         let _ = upkeep.await;
         let _ = expiry.await;
-        if let Err(error) = service.record_key_uses().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "key uses were not recorded");
+        let _ = clock.await;
+        let _ = anchor.await;
+        if let Err(error) = service.record_uses().await {
+            tracing::warn!(error = error.chain(), "uses were not recorded");
         }
         service.store().stop().await;
+        // What was queued until now is committed.
+        if let Err(error) = service.keep_anchor().await {
+            tracing::warn!(error = error.chain(), "the anchor was not written");
+        }
         tracing::info!("stopped");
         Ok(Exit::Ok)
     }
@@ -163,13 +155,20 @@ fn readiness(service: &Service, stop: &CancellationToken) -> Readiness {
         0 => "ok".to_owned(),
         failures => format!("{failures} runs failed in a row"),
     };
-    let checks = [("database", database), ("server", server), ("expiry", &expiry)];
+    let clock = match service.clock().trust() {
+        Trust::Sure => "ok".to_owned(),
+        Trust::Ahead(by) => format!("has jumped ahead by {} s; ends wait", by.as_secs()),
+        Trust::Behind(by) => format!("is behind by {} s; time stands still", by.as_secs()),
+    };
+    let checks =
+        [("database", database), ("server", server), ("expiry", &expiry), ("clock", &clock)];
     let checks: BTreeMap<_, _> = checks.map(|(name, text)| (name, text.to_owned())).into();
     Readiness { ready: is_writable && !is_draining, checks }
 }
 
 /// What has to be done now and then, until `stop`.
 async fn upkeep(service: Service, stop: CancellationToken) {
+    let actor = Actor::system("upkeep");
     let mut ticks = tokio::time::interval(TICK);
     // The first one comes at once, when there is nothing to do yet.
     ticks.tick().await;
@@ -178,12 +177,13 @@ async fn upkeep(service: Service, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let mut outcome = service.record_key_uses().await;
+        let mut outcome = service.record_uses().await;
         if count % TICKS_PER_CHECKPOINT == 0 {
             outcome = outcome.and(service.store().checkpoint().await);
         }
+        let outcome = outcome.and(service.prune_audit(&actor).await.map(drop));
         if let Err(error) = outcome {
-            tracing::warn!(error = &error as &dyn std::error::Error, "upkeep failed");
+            tracing::warn!(error = error.chain(), "upkeep failed");
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Refuses to know: decisions, SQL.
 
 mod audit;
+mod audit_export;
 mod catalog;
 mod check;
 mod client;
@@ -86,7 +87,7 @@ enum Command {
     /// Make, list and revoke API keys on a server
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Verify the audit trail
+    /// Verify or export the audit trail
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Show every setting and where it comes from

@@ -1,6 +1,6 @@
 //! `entitled serve`: the service itself, a throw-away one, or the demo.
 
-use std::{net::Ipv4Addr, net::SocketAddr, sync::Arc};
+use std::{net::Ipv4Addr, net::SocketAddr, path::Path, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Exit, Failure, SettingsArgs, demo,
-    home::Home,
+    home::{self, Home},
     instance::{self, Doors, Instance},
     output::print,
 };
@@ -18,8 +18,8 @@ use crate::{
     config::{Loaded, Settings},
     domain::callers::OperatorRole,
     error::Error,
-    service::{Service, api_keys::NewApiKey},
-    store::Durability,
+    service::{Actor, Service, api_keys::NewApiKey},
+    store::{Durability, StoreOptions, anchor::OnRollback},
     telemetry,
 };
 
@@ -35,11 +35,16 @@ pub struct Serve {
     /// For tests: an empty database that is thrown away, on any free port; prints its url and key
     #[arg(long)]
     ephemeral: bool,
+    /// Take a database whose audit trail is not the one that was written last, such as an older copy;
+    /// this is audited
+    #[arg(long, conflicts_with_all = ["demo", "ephemeral"])]
+    accept_rollback: bool,
 }
 
 impl Serve {
     pub fn run(self, settings: SettingsArgs) -> Result<Exit, Failure> {
-        let Self { listen, demo, ephemeral } = self;
+        let Self { listen, demo, ephemeral, accept_rollback } = self;
+        let on_rollback = if accept_rollback { OnRollback::Accept } else { OnRollback::Refuse };
         let is_throw_away = demo || ephemeral;
         let any_port = ephemeral && listen.is_none();
         let Loaded { mut settings, rows } = settings.load(listen)?;
@@ -62,7 +67,7 @@ impl Serve {
             } else if ephemeral {
                 throw_away(settings, stop).await
             } else {
-                serve(settings, stop).await
+                serve(settings, on_rollback, stop).await
             }
         });
         // Nothing that matters runs any more; a stuck thread must not keep the process.
@@ -89,13 +94,21 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
     Ok(stop)
 }
 
-async fn serve(settings: Settings, stop: CancellationToken) -> Result<Exit, Failure> {
+async fn serve(
+    settings: Settings,
+    on_rollback: OnRollback,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
     let Doors { keyring, tokens } = Doors::new(&settings)?;
     let home = Home::open(&settings.data)?;
     // Before the database: a start that fails must not have printed the first key.
     let listener = instance::bind(settings.listen).await?;
-    let options = settings.store(home.database(), Durability::PowerCut);
+    let options = StoreOptions {
+        anchoring: home.anchoring(on_rollback),
+        ..settings.store(home.database(), Durability::PowerCut)
+    };
     let service = instance::open(&settings, &options, Clock::system(), keyring)?;
+    anchor(&service, &settings.data).await?;
     if settings.root_key.is_none() && settings.root_key_file.is_none() {
         first_key(&service).await?;
     }
@@ -104,9 +117,22 @@ async fn serve(settings: Settings, stop: CancellationToken) -> Result<Exit, Fail
     instance.run(settings, stop).await
 }
 
+/// Writes an accepted rollback down, and then the anchor, before anything else happens.
+async fn anchor(service: &Service, data: &Path) -> Result<(), Failure> {
+    service.record_rollback(&Actor::system("start")).await?;
+    service.keep_anchor().await.map_err(|error| {
+        let cause =
+            std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+        let file = home::anchor(data);
+        let line =
+            format!("can't write {}: {cause}; make it writable for this user", file.display());
+        Failure::new(Exit::Io, line)
+    })
+}
+
 /// Where nobody could come in, makes a key and shows it.
 async fn first_key(service: &Service) -> Result<(), Failure> {
-    let actor = instance::system_actor("first-start");
+    let actor = Actor::system("first-start");
     if !service.api_keys(&actor, None, 1).await?.items.is_empty() {
         return Ok(());
     }
@@ -121,7 +147,7 @@ async fn throw_away(settings: Settings, stop: CancellationToken) -> Result<Exit,
     let listener = instance::bind(settings.listen).await?;
     let options = settings.store(dir.path().join("entitled.db"), Durability::None);
     let service = instance::open(&settings, &options, Clock::system(), keyring)?;
-    let actor = instance::system_actor("ephemeral");
+    let actor = Actor::system("ephemeral");
     let key = instance::make_key(&service, &actor, super_admin("ephemeral")).await?;
     let instance = Instance::new(service, listener, tokens);
     print(&json!({"url": instance.url(), "key": key.reveal()}).to_string())?;

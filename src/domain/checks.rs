@@ -255,6 +255,8 @@ pub enum Remedy {
     ContactAdmin,
     /// Waiting until this instant.
     WaitUntil(Timestamp),
+    /// Asking for an override: whoever asked may file a request.
+    RequestAccess,
 }
 
 /// One step of an explanation: a rule, what it was asked about, and what it said.

@@ -12,6 +12,8 @@
 //! | subscription | a tenant on a plan, pinned to the plan version it was assigned |
 //! | grant | a module or feature given to, or withheld from, a tenant directly |
 //! | override | a governed exception that always expires |
+//! | activation code | puts a tenant that redeems it on a plan |
+//! | request | an override that somebody wants and somebody else decides about |
 //! | decision | the answer to a check |
 //!
 //! Invariants: a value of a key type is always well formed; an instant always has microsecond
@@ -19,6 +21,7 @@
 //!
 //! Refuses to know: SQLite, HTTP, the wall clock, who is calling.
 
+pub mod activation_codes;
 pub mod audit;
 pub mod callers;
 pub mod catalog;
@@ -27,6 +30,7 @@ pub mod grants;
 pub mod keys;
 pub mod overrides;
 pub mod plans;
+pub mod requests;
 pub mod subscriptions;
 pub mod tenants;
 pub mod time;

@@ -54,6 +54,15 @@ pub struct GovernedOverride {
     pub updated_at: Timestamp,
     /// The version of its row, for `ETag`.
     pub revision: u64,
+    /// Its end was announced, or lay so near when it was written that it needed no announcement.
+    #[serde(default)]
+    pub is_announced: bool,
+    /// Its present form took effect at once by breaking the glass, and nobody approved it since.
+    #[serde(default)]
+    pub break_glass: bool,
+    /// When it last decided a check, to the minute, as far as that was written down.
+    #[serde(default)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// How an override ended: exactly once, in one of two ways.

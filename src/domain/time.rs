@@ -66,6 +66,12 @@ impl Span {
         self.0 / DAY_US
     }
 
+    /// Its length in microseconds.
+    #[must_use]
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
     /// Whole seconds.
     #[must_use]
     pub fn seconds(seconds: u32) -> Self {

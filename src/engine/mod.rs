@@ -7,6 +7,7 @@
 
 pub mod decide;
 pub mod entitlements;
+mod exceptions;
 pub mod invariants;
 mod layers;
 mod message;
@@ -17,4 +18,5 @@ mod trace;
 mod verdict;
 
 pub use decide::{decide, explain};
+pub use exceptions::is_redundant;
 pub use snapshot::{Gating, Holding, TenantFacts, World};

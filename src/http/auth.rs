@@ -10,7 +10,7 @@
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use poem::{
-    Addr, Request, RequestBody,
+    Addr, PathPattern, Request, RequestBody,
     http::{HeaderMap, HeaderName, header},
 };
 use poem_openapi::{
@@ -171,8 +171,21 @@ impl<'a, P: Needs> ApiExtractor<'a> for Caller<P> {
             .ok_or_else(|| Failure(Error::internal("a request did not come through the edge")))?;
         let actor = actor(context, request).map_err(Failure)?;
         actor.reach(P::PERMISSION).map_err(Failure)?;
+        known_query(context, request).map_err(Failure)?;
         Ok(Self { actor, permission: PhantomData })
     }
+}
+
+/// That the query holds what the operation takes, once each: what is passed over in silence may be a
+/// misspelt filter.
+fn known_query(context: &Context, request: &Request) -> Result<()> {
+    let Some(query) = request.uri().query() else { return Ok(()) };
+    let pattern = request.data::<PathPattern>().map(|pattern| &*pattern.0);
+    let faults = context.routes.get(pattern).query_faults(request.method(), query);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid { code: "INVALID_VALUE", faults })
 }
 
 fn actor(context: &Context, request: &Request) -> Result<Actor> {

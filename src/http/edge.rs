@@ -25,6 +25,8 @@ use crate::http::{
 pub struct Context {
     /// What credentials are checked against.
     pub auth: Arc<AuthState>,
+    /// What each operation takes.
+    pub routes: Arc<RouteTable>,
     /// The id of the request.
     pub request_id: Arc<str>,
     /// The largest body, in bytes.
@@ -115,6 +117,7 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
         let large = settings.large_paths.iter().any(|path| path == uri.path());
         request.set_data(Context {
             auth: self.edge.auth.clone(),
+            routes: self.edge.routes.clone(),
             request_id: id.clone(),
             body_limit: if large { settings.large_body_bytes } else { settings.body_bytes },
             body_until: started + settings.body_deadline,
@@ -236,14 +239,8 @@ fn problem_response(err: Error, route: &RouteInfo, id: &Arc<str>, path: &str) ->
 
 /// The one place where an error is logged, with everything behind it.
 fn log_chain(err: &Error, id: &Arc<str>) {
-    let mut chain = err.to_string();
     let failure = err.downcast_ref::<Failure>();
-    let mut source = failure.and_then(|failure| std::error::Error::source(&failure.0));
-    while let Some(cause) = source {
-        chain.push_str(": ");
-        chain.push_str(&cause.to_string());
-        source = cause.source();
-    }
+    let chain = failure.map_or_else(|| err.to_string(), |failure| failure.0.chain());
     tracing::error!(request_id = %id, error = chain, "request failed");
 }
 

@@ -26,6 +26,9 @@ pub enum Refusal {
     /// Another or no `Content-Type`, or an encoded body.
     #[error("The body must be sent as {0}, unencoded.")]
     UnsupportedMediaType(&'static str),
+    /// The answer can't be written in what `Accept` names.
+    #[error("This can be answered as {0}; name one of them in Accept.")]
+    NotAcceptable(&'static str),
     /// Too many bytes.
     #[error("The body is too large.")]
     BodyTooLarge,
@@ -51,6 +54,7 @@ impl Refusal {
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE")
             }
+            Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "TIMEOUT"),
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT"),

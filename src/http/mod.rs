@@ -10,6 +10,7 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{OpenApi, OpenApiService};
 
+pub mod accept;
 pub mod api;
 pub mod auth;
 pub mod edge;

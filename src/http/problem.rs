@@ -20,7 +20,7 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Error, Fault},
+    error::{Error, Fault, INVALID_CODE},
     http::failure::{Failure, Raised, Refusal},
 };
 
@@ -51,6 +51,10 @@ pub struct Problem {
     pub fields: BTreeMap<String, Vec<String>>,
     /// Also in the header `X-Request-Id` and in the server's log.
     pub request_id: String,
+    /// For the header `Retry-After`, in seconds.
+    #[oai(skip)]
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -66,6 +70,7 @@ impl Problem {
             code: code.into(),
             fields: BTreeMap::new(),
             request_id: String::new(),
+            retry_after: None,
         }
     }
 
@@ -77,6 +82,8 @@ impl Problem {
         match error {
             Error::Malformed(fault) | Error::NotAvailable(fault) => problem.add(fault),
             Error::Invalid { faults, .. } => faults.iter().for_each(|fault| problem.add(fault)),
+            Error::InvalidActivationCode => problem.add(&Fault::new("code", INVALID_CODE)),
+            Error::RateLimited { seconds } => problem.retry_after = Some(*seconds),
             Error::Unauthenticated(_)
             | Error::Forbidden(_)
             | Error::TenantNotFound(_)
@@ -164,7 +171,9 @@ impl Problem {
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
             }
             429 | 503 => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+                let shortly = HeaderValue::from_static(RETRY_AFTER);
+                let after = self.retry_after.map_or(shortly, HeaderValue::from);
+                headers.insert(header::RETRY_AFTER, after);
             }
             _ => {}
         }
@@ -191,6 +200,10 @@ pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Conflict { code, .. } => (StatusCode::CONFLICT, code),
         Error::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
         Error::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
+        Error::InvalidActivationCode => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ACTIVATION_CODE")
+        }
+        Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
         Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         Error::TenantDamaged(_) => (StatusCode::SERVICE_UNAVAILABLE, "TENANT_DAMAGED"),

@@ -143,6 +143,43 @@ impl<V: Type + Serialize> ApiResponse for Stored<V> {
     }
 }
 
+/// What took effect, or 202 with what waits for a second person and a `Location` to look at it.
+#[derive(Debug)]
+pub enum Governed<R, V> {
+    /// It took effect.
+    Done(R),
+    /// Nothing has changed yet.
+    Waits(String, Json<V>),
+}
+
+impl<R: IntoResponse, V: Type + Serialize> IntoResponse for Governed<R, V> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Done(reply) => reply.into_response(),
+            Self::Waits(location, body) => {
+                let mut response = Created { location, etag: None, body }.into_response();
+                if response.is_success() {
+                    response.set_status(StatusCode::ACCEPTED);
+                }
+                response
+            }
+        }
+    }
+}
+
+impl<R: ApiResponse, V: Type + Serialize> ApiResponse for Governed<R, V> {
+    fn meta() -> MetaResponses {
+        let MetaResponses { mut responses } = R::meta();
+        responses.push(meta::<Json<V>>(202, "Waits for a second person", &["Location"]));
+        MetaResponses { responses }
+    }
+
+    fn register(registry: &mut Registry) {
+        R::register(registry);
+        V::register(registry);
+    }
+}
+
 /// 204.
 #[derive(Debug, Clone, Copy)]
 pub struct Done;

@@ -9,6 +9,8 @@ use metrics::{Counter, Histogram};
 use poem::http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::{domain::keys::nearest, error::Fault};
+
 /// The methods with a label of their own.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "other"];
 
@@ -27,6 +29,8 @@ pub struct RouteInfo {
     pub methods: Vec<String>,
     /// The names of the path parameters in order; poem calls them `param0`, `param1`.
     pub parameters: Vec<String>,
+    /// The names of the query parameters of each method.
+    queries: HashMap<String, Vec<String>>,
     meters: [OnceLock<Box<[OnceLock<Meter>; STATUSES.len()]>>; METHODS.len()],
 }
 
@@ -41,6 +45,29 @@ impl RouteInfo {
     #[must_use]
     pub fn new(template: impl Into<String>) -> Self {
         Self { template: template.into(), ..Self::default() }
+    }
+
+    /// The faults of a query: names that the method doesn't take, or that stand there twice. A name is
+    /// taken as it was sent, so an encoded one is none.
+    #[must_use]
+    pub fn query_faults(&self, method: &Method, query: &str) -> Vec<Fault> {
+        let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+        let known = self.queries.get(method).map_or(&[][..], Vec::as_slice);
+        let mut faults = Vec::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            if !known.iter().any(|known| known == name) {
+                let near = nearest(name, known.iter().map(String::as_str));
+                let hint = near.first().map(|near| format!("; did you mean {near}?"));
+                let message = format!("is no parameter here{}", hint.unwrap_or_default());
+                faults.push(Fault::new(name, message));
+            } else if seen.contains(&name) {
+                faults.push(Fault::new(name, "stands there twice"));
+            }
+            seen.push(name);
+        }
+        faults
     }
 
     /// Counts one request.
@@ -117,7 +144,11 @@ pub fn of_document(document: &Value) -> RouteTable {
             format!(":param{}", info.parameters.len() - 1)
         });
         let pattern = parts.collect::<Vec<_>>().join("/");
-        for method in item.as_object().into_iter().flat_map(|item| item.keys()) {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let all = operation["parameters"].as_array().into_iter().flatten();
+            let queries = all.filter(|parameter| parameter["in"] == "query");
+            let names = queries.filter_map(|query| query["name"].as_str().map(str::to_owned));
+            info.queries.insert(method.to_ascii_uppercase(), names.collect());
             info.methods.push(method.to_ascii_uppercase());
             if method == "get" {
                 // poem answers HEAD from GET.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | one `paths` key per struct, so that a path may stand twice | merged; real repetitions refused |
 //! | `openapi: 3.0.0` | 3.0.3 |
-//! | no 400, 401, 403, 404, 412, 413, 415, 422 | added where the operation can give them |
+//! | no 400, 401, 403, 404, 406, 409, 412, 413, 415, 422, 429 | added where the operation can give them |
 //! | unknown fields seem allowed in requests | `additionalProperties: false` |
 //! | `Option` is neither required nor nullable | answers: required and nullable; requests: nullable |
 //! | unsigned integers have no bounds; bounds are floats | bounded, by integers |
@@ -197,18 +197,26 @@ fn add_problems(path: &str, operation: &mut Value) {
     let inputs = operation["parameters"].as_array().into_iter().flatten();
     let beyond_path = inputs.clone().filter(|input| input["in"] != "path").count() > 0;
     let edits = inputs.clone().any(|input| input["name"] == "If-Match");
+    let needs = operation["x-permission"].as_str().unwrap_or_default();
     // The tenant in the question, or the caller's own.
-    let asks_about_a_tenant =
-        operation["x-permission"].as_str().is_some_and(|needed| ["check", "me"].contains(&needed));
+    let asks_about_a_tenant = ["check", "me", "activation_codes:redeem"].contains(&needs);
+    // Once for each tenant, and slowed, because a code can be guessed.
+    let redeems = needs == "activation_codes:redeem";
+    // Where the caller can choose, it can choose what there isn't.
+    let formats = operation.pointer("/responses/200/content").and_then(Value::as_object);
+    let chosen = formats.is_some_and(|formats| formats.len() > 1);
     let statuses = [
         ("400", body),
         ("401", secured),
         ("403", secured),
         ("404", path.contains('{') || asks_about_a_tenant),
+        ("406", chosen),
+        ("409", redeems),
         ("412", edits),
         ("413", body),
         ("415", body),
         ("422", body || beyond_path),
+        ("429", redeems),
     ];
     let problem = json!({ "$ref": "#/components/responses/Problem" });
     let Some(responses) = member(operation, "responses") else { return };

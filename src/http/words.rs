@@ -13,6 +13,7 @@ use crate::{
             Provisioning, Reset, Stack, Status,
         },
         checks::{Mode, Outcome, Reason},
+        requests::{RequestKind, RequestState},
         subscriptions::SubscriptionStatus,
         tenants::Billing,
     },
@@ -136,6 +137,8 @@ word_types! {
     SubscriptionStatus = ["trialing", "active", "overdue", "suspended", "cancelled"];
     Billing = ["subscription", "direct"];
     NewState = ["enabled", "disabled", "trial"];
+    RequestKind = ["request", "create", "update"];
+    RequestState = ["open", "approved", "declined", "withdrawn", "expired"];
     Outcome = ["pass", "allow", "refuse"];
     Access = ["entitled", "always_on", "rbac_only"];
     Status = ["active", "disabled", "archived"];

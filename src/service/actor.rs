@@ -3,7 +3,11 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    domain::{callers::Principal, keys::TenantKey},
+    domain::{
+        callers::{OperatorRole, Principal},
+        checks::Mode,
+        keys::TenantKey,
+    },
     error::{Error, Result},
     service::permissions::{Permission, Reach, allows},
 };
@@ -20,6 +24,19 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// The program itself, where no caller asked.
+    #[must_use]
+    pub fn system(id: &str) -> Self {
+        let principal = Principal {
+            id: id.into(),
+            role: OperatorRole::SuperAdmin,
+            tenant: None,
+            mode: Mode::Tenant,
+            impersonator: None,
+        };
+        Self { principal: principal.into(), request_id: id.into(), ip: None }
+    }
+
     /// How far the caller may use `permission`; [`Error::Forbidden`] where it may not at all.
     pub fn reach(&self, permission: Permission) -> Result<Reach> {
         match allows(self.principal.role, permission) {
@@ -47,7 +64,6 @@ impl Actor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{callers::OperatorRole, checks::Mode};
 
     fn actor(role: OperatorRole, tenant: Option<&str>) -> Actor {
         let principal = Principal {

@@ -216,7 +216,7 @@ impl Cache {
             // It can't be read now; the next question tries again and says so if it fails.
             Err(error) => {
                 shard.entries.remove(tenant);
-                tracing::warn!(%tenant, error = &error as &dyn std::error::Error, "not reread");
+                tracing::warn!(%tenant, error = error.chain(), "not reread");
                 Ok(())
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     },
     error::{Error, Fault, Result},
     store::{
-        ReadTx, WriteTx,
+        ReadTx, WriteTx, activation_codes,
         catalogs::{self, StoredCatalog, Use},
         snapshots::read_catalog,
     },
@@ -238,6 +238,7 @@ fn refuse_what_is_in_use(
             }
         }
     }
+    faults.extend(used_by_codes(tx, old, new, now)?);
     let gone = |new_kind: Option<&_>, old_kind: &_| new_kind != Some(old_kind);
     let modules = old.modules.keys().filter(|key| !new.modules.contains_key(*key));
     let features = old.features.iter().filter(|(key, feature)| {
@@ -257,6 +258,31 @@ fn refuse_what_is_in_use(
         faults.extend(uses.iter().map(|by| in_use("features", key.as_str(), None, by)));
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "KEY_IN_USE", faults }) }
+}
+
+/// A code that was handed out must still mean what it meant.
+fn used_by_codes(
+    tx: &ReadTx<'_>,
+    old: &Catalog,
+    new: &Catalog,
+    now: Timestamp,
+) -> Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for (key, plan) in &old.plans {
+        let field = match new.plans.get(key) {
+            None => format!("plans.{key}"),
+            Some(other) if other.kind != plan.kind => format!("plans.{key}.kind"),
+            Some(other) if other.audience != plan.audience => format!("plans.{key}.audience"),
+            Some(_) => continue,
+        };
+        let count = activation_codes::count_active(tx, key, now)?;
+        if count > 0 {
+            let plural = if count == 1 { "" } else { "s" };
+            let message = format!("is used by {count} activation code{plural}; revoke them first");
+            faults.push(Fault::new(field, message));
+        }
+    }
+    Ok(faults)
 }
 
 fn in_use(section: &str, key: &str, plan: Option<&PlanVersion>, by: &Use) -> Fault {

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Instant};
 use super::{
     Service,
     actor::Actor,
-    permissions::{Permission, Reach},
+    permissions::{Permission, Reach, allows},
 };
 use crate::{
     domain::{
         callers::OperatorRole,
         catalog::{Catalog, Match},
-        checks::{Decision, Explanation, Mode, Question},
+        checks::{Decision, Explanation, Mode, Question, Reason, Remedy, Source},
         keys::{FeatureKey, ModuleKey, TenantKey, UserKey, nearest},
         time::Timestamp,
     },
@@ -129,7 +129,7 @@ impl Service {
             None => now,
         };
         let View { world, facts } = view;
-        let (decision, explanation) = if check.explain {
+        let (mut decision, explanation) = if check.explain {
             let (decision, explanation) = engine::explain(world, facts, &question, at);
             (decision, Some(explanation))
         } else {
@@ -139,8 +139,41 @@ impl Service {
             metrics::counter!("invariant_violations_total").increment(1);
             tracing::error!(tenant = %facts.tenant.key, invariant, "an invariant is violated");
         }
+        if let (Source::Override(id), None) = (&decision.source, check.at) {
+            self.uses.note(id, now);
+        }
+        if may_ask_for_access(actor, &decision) {
+            decision.remedies.push(Remedy::RequestAccess);
+        }
         self.metrics.count(&decision, started.elapsed().as_secs_f64());
         Ok(Checked { decision, explanation })
+    }
+}
+
+/// Whether the caller could file a request that would help: a tenant's own admin, where an override
+/// beats what refused.
+fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
+    if decision.allowed || allows(actor.principal.role, Permission::RequestsWrite) != Reach::Own {
+        return false;
+    }
+    match decision.reason {
+        Reason::PlanLimit | Reason::TrialExpired | Reason::NotGranted | Reason::Disabled => true,
+        // No override helps against these, or it is one already.
+        Reason::Suspended
+        | Reason::NoSubscription
+        | Reason::Cancelled
+        | Reason::Overdue
+        | Reason::FeatureDisabled
+        | Reason::Override
+        // Reasons of an allow.
+        | Reason::Demo
+        | Reason::GatingDisabled
+        | Reason::AlwaysOn
+        | Reason::RbacOnly
+        | Reason::Grant
+        | Reason::Trial
+        | Reason::Plan
+        | Reason::AddOn => false,
     }
 }
 

@@ -2,21 +2,28 @@
 //!
 //! Invariants: a decision never waits for this (it compares instants itself); each thing ends in a
 //! change of its own, so that one bad row holds up no other; a thing that was removed or extended in
-//! the meantime is left alone.
+//! the meantime is left alone; nothing is recorded while the clock is in doubt.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-use super::{Service, actor::Actor, overrides, permissions::Permission};
+use super::{Service, actor::Actor, endings, permissions::Permission, policy::Policy, requests};
 use crate::{
-    domain::{audit::Event, overrides::OverrideEnd, time::Timestamp},
+    clock::Trust,
+    domain::{
+        audit::Event,
+        time::{Span, Timestamp},
+    },
     error::Result,
-    store::{self, ReadTx, WriteTx},
+    store::{self, ReadTx, WriteTx, due::Due, subscription_ends},
 };
 
 /// How many things of a kind are looked up at once.
@@ -25,58 +32,126 @@ const BATCH: usize = 250;
 /// How many of them wait in the writer's queue at once, so that other changes get their turn.
 const IN_FLIGHT: usize = 32;
 
-/// One kind of thing that ends by itself. A new kind is a new row of [`KINDS`].
+/// Looks up what is due by an instant, after one that was seen, at most so many.
+type Lookup = fn(&ReadTx<'_>, Timestamp, Option<&Due>, usize) -> Result<Vec<Due>>;
+
+/// One kind of thing that happens by itself. A new kind is a new row of [`KINDS`].
 struct Kind {
     name: &'static str,
-    /// Ids of what is due and not recorded, oldest first.
-    due: fn(&ReadTx<'_>, Timestamp, usize) -> Result<Vec<String>>,
-    /// When the next one is due.
+    /// How long before its instant it is recorded.
+    lead: fn(&Policy) -> Span,
+    /// What is due and not recorded, oldest first.
+    due: Lookup,
+    /// The instant of the next one.
     next: fn(&ReadTx<'_>) -> Result<Option<Timestamp>>,
-    /// Records one; nothing where it was ended or extended in the meantime.
-    expire: fn(&WriteTx<'_>, &str) -> Result<Option<Event>>,
+    /// Records one; nothing where it was ended or moved in the meantime.
+    record: fn(&WriteTx<'_>, &Due) -> Result<Option<Event>>,
 }
 
-const KINDS: &[Kind] = &[Kind {
-    name: "override",
-    due: store::overrides::due,
-    next: store::overrides::next_due,
-    expire: expire_override,
-}];
+/// In the order in which they are recorded: what ends before what begins.
+const KINDS: &[Kind] = &[
+    Kind {
+        name: "override",
+        lead: at_its_instant,
+        due: store::overrides::due,
+        next: store::overrides::next_due,
+        record: endings::expire_override,
+    },
+    Kind {
+        name: "override's notice",
+        lead: |policy| policy.ends_soon,
+        due: store::overrides::due_for_notice,
+        next: store::overrides::next_for_notice,
+        record: endings::announce_override,
+    },
+    Kind {
+        name: "request",
+        lead: at_its_instant,
+        due: store::requests::due,
+        next: store::requests::next_due,
+        record: requests::expire,
+    },
+    Kind {
+        name: "grant's trial",
+        lead: at_its_instant,
+        due: store::grants::due_trials,
+        next: store::grants::next_trial,
+        record: endings::end_trial_of_grant,
+    },
+    Kind {
+        name: "subscription's trial",
+        lead: at_its_instant,
+        due: subscription_ends::due_trials,
+        next: subscription_ends::next_trial,
+        record: endings::end_trial_of_subscription,
+    },
+    Kind {
+        name: "subscription's end",
+        lead: at_its_instant,
+        due: subscription_ends::due_ends,
+        next: subscription_ends::next_end,
+        record: endings::end_subscription,
+    },
+    Kind {
+        name: "subscription's start",
+        lead: at_its_instant,
+        due: subscription_ends::due_starts,
+        next: subscription_ends::next_start,
+        record: endings::start_subscription,
+    },
+];
 
-fn expire_override(tx: &WriteTx<'_>, id: &str) -> Result<Option<Event>> {
-    let found = store::overrides::get(tx.read(), id)?;
-    if found.ended.is_some() || found.exception.expires_at > tx.now() {
-        return Ok(None);
-    }
-    overrides::end(tx, found, OverrideEnd::Expired).map(Some)
+fn at_its_instant(_: &Policy) -> Span {
+    Span::seconds(0)
 }
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpiryRun {
-    /// Things whose end was recorded.
+    /// Things that were recorded.
     pub expired: u64,
-    /// Things whose end could not be recorded; the next run tries again.
+    /// Things that could not be recorded; the next run tries again.
     pub failed: u64,
+    /// The clock is in doubt, so nothing was recorded.
+    pub is_held: bool,
 }
 
 /// How the recording goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ExpiryState {
     wake: Notify,
+    /// The worker sleeps until this instant, in microseconds; anything earlier wakes it.
+    planned: AtomicI64,
     failures_in_a_row: AtomicU64,
 }
 
+impl Default for ExpiryState {
+    fn default() -> Self {
+        Self {
+            wake: Notify::new(),
+            planned: AtomicI64::new(i64::MAX),
+            failures_in_a_row: AtomicU64::new(0),
+        }
+    }
+}
+
 impl ExpiryState {
-    /// Something may be due earlier than was known.
-    pub(super) fn wake(&self) {
-        self.wake.notify_one();
+    /// Something is due at this instant.
+    pub(super) fn expect(&self, at: Timestamp) {
+        if at.micros() < self.planned.load(Ordering::Acquire) {
+            self.wake.notify_one();
+        }
     }
 
     /// Runs that failed since the last one that did not.
     #[must_use]
     pub fn failures_in_a_row(&self) -> u64 {
         self.failures_in_a_row.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when something is due earlier than was planned.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 
@@ -93,36 +168,49 @@ impl Service {
         &self.expiry
     }
 
-    /// Resolves when something new may be due.
-    pub async fn expiry_woken(&self) {
-        self.expiry.wake.notified().await;
-    }
-
-    /// When the next thing ends.
-    pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
-        self.store
-            .read(|tx| {
-                let next = KINDS.iter().map(|kind| (kind.next)(tx)).collect::<Result<Vec<_>>>()?;
-                Ok(next.into_iter().flatten().min())
-            })
-            .await
+    /// How long until the next thing is due, at most `longest`.
+    pub async fn until_next_expiry(&self, longest: Duration) -> Result<Duration> {
+        // From here on everything that is written wakes the worker.
+        self.expiry.planned.store(i64::MAX, Ordering::Release);
+        let policy = self.policy;
+        let next = self.store.read(|tx| {
+            let mut next: Option<Timestamp> = None;
+            for kind in KINDS {
+                let due = (kind.next)(tx)?.map(|at| at - (kind.lead)(&policy));
+                next = next.into_iter().chain(due).min();
+            }
+            Ok(next)
+        });
+        let (next, now) = (next.await?, self.clock.steady());
+        let Some(next) = next else { return Ok(longest) };
+        self.expiry.planned.store(next.micros(), Ordering::Release);
+        let us = u64::try_from(next.micros() - now.micros()).unwrap_or_default();
+        Ok(Duration::from_micros(us).min(longest))
     }
 
     /// Records everything that has ended by now, in bounded batches.
     pub async fn expire(&self, actor: &Actor) -> Result<ExpiryRun> {
         let mut run = ExpiryRun::default();
         for kind in KINDS {
+            let mut last: Option<Due> = None;
             loop {
-                let now = self.clock.now();
-                let due = self.store.read(|tx| (kind.due)(tx, now, BATCH)).await?;
-                let failed_before = run.failed;
-                for few in due.chunks(IN_FLIGHT) {
-                    self.expire_few(actor, kind, few, &mut run).await;
+                match self.clock.trust() {
+                    // It can only be too early then, and a later run catches up.
+                    Trust::Sure | Trust::Behind(_) => {}
+                    Trust::Ahead(_) => return Ok(ExpiryRun { is_held: true, ..run }),
                 }
-                // A short batch was the last one; a bad row would come up again and again.
-                if due.len() < BATCH || run.failed > failed_before {
+                let until = self.clock.steady() + (kind.lead)(&self.policy);
+                let after = last.take();
+                let due =
+                    self.store.read(|tx| (kind.due)(tx, until, after.as_ref(), BATCH)).await?;
+                for few in due.chunks(IN_FLIGHT) {
+                    self.record_few(actor, kind, few, &mut run).await;
+                }
+                if due.len() < BATCH {
                     break;
                 }
+                // What could not be recorded is left behind, for the next run.
+                last = due.into_iter().next_back();
             }
         }
         metrics::counter!("entitlement_expiry_runs_total").increment(1);
@@ -135,28 +223,36 @@ impl Service {
         Ok(run)
     }
 
-    async fn expire_few(
+    async fn record_few(
         &self,
         actor: &Actor,
         kind: &'static Kind,
-        ids: &[String],
+        few: &[Due],
         run: &mut ExpiryRun,
     ) {
-        let changes = ids.iter().cloned().map(|id| {
+        let changes = few.iter().cloned().map(|due| {
             self.change(actor, move |tx| {
-                let event = (kind.expire)(tx, &id)?;
+                let event = (kind.record)(tx, &due)?;
                 Ok((u64::from(event.is_some()), event.into_iter().collect()))
             })
         });
-        for (id, outcome) in ids.iter().zip(join_all(changes).await) {
+        for (due, outcome) in few.iter().zip(join_all(changes).await) {
             match outcome {
                 Ok(recorded) => run.expired += recorded,
                 Err(error) => {
                     run.failed += 1;
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(kind = kind.name, id, error, "an end was not recorded");
+                    let error = error.chain();
+                    tracing::error!(
+                        kind = kind.name,
+                        id = due.id,
+                        error,
+                        "an end was not recorded"
+                    );
                 }
             }
         }
+        let lag = few.first().map_or(0, |due| self.clock.steady().micros() - due.at.micros());
+        #[expect(clippy::cast_precision_loss, reason = "seconds for a graph")]
+        metrics::gauge!("entitlement_expiry_lag_seconds").set((lag.max(0) as f64) / 1e6);
     }
 }

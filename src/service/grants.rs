@@ -327,6 +327,18 @@ fn remove(tx: &WriteTx<'_>, before: Grant, reason: Option<String>) -> Result<Eve
     })
 }
 
+/// The trial of a grant has ended; the grant stays as it is.
+pub(super) fn trial_expired(grant: &Grant) -> Event {
+    Event {
+        name: "grant.trial_expired",
+        tenant: Some(grant.tenant.clone()),
+        subject: grant.key.to_string(),
+        before: facts(grant),
+        after: facts(grant),
+        reason: Some(grant.reason.clone()),
+    }
+}
+
 fn facts(grant: &Grant) -> Value {
     let (state, trial_expires_at) = match grant.state {
         GrantState::Enabled => ("enabled", None),

@@ -29,6 +29,12 @@ use crate::{
     error::{Error, Result},
 };
 
+/// The name of the caller who has the root key.
+pub const ROOT: &str = "root";
+
+/// How the names of callers begin who have an API key.
+pub const KEY_PREFIX: &str = "key:";
+
 /// What every key starts with.
 pub const PREFIX: &str = "ent_";
 
@@ -133,7 +139,7 @@ impl Keyring {
             }
             Some(text) => {
                 let principal = Principal {
-                    id: "root".into(),
+                    id: ROOT.into(),
                     role: OperatorRole::SuperAdmin,
                     tenant: None,
                     mode: Mode::Tenant,
@@ -153,7 +159,7 @@ impl Keyring {
             let last_use = old.get(&key.id).map_or_else(Arc::default, |e| e.last_use.clone());
             let until = [key.expires_at, key.revoked_at].into_iter().flatten().min();
             let principal = Principal {
-                id: format!("key:{}", key.id),
+                id: format!("{KEY_PREFIX}{}", key.id),
                 role: key.role,
                 tenant: key.tenant,
                 mode: Mode::Tenant,

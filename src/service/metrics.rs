@@ -69,5 +69,8 @@ impl Service {
         if let Ok(seq) = self.store.read_now(crate::store::audit::last_seq) {
             gauge!("entitlement_audit_sequence").set(seq as f64);
         }
+        if let Some(head) = self.store.anchored() {
+            gauge!("entitlement_audit_anchored_sequence").set(head.seq as f64);
+        }
     }
 }

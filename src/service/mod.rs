@@ -2,32 +2,40 @@
 //!
 //! Invariants: nothing changes without its audit event, because [`Service::change`] takes the events
 //! from the closure that makes the change, and `Store::write` has no other caller than it and
-//! [`Service::record_key_uses`], which only notes that keys were used (`tests/it/tidy.rs`); memory
+//! [`Service::record_uses`], which only notes that keys and overrides were used (`tests/it/tidy.rs`); memory
 //! follows the disk in the writer, before a change is answered; a check does no SQL while its tenant
 //! is in memory.
 //!
 //! Refuses to know: HTTP, JSON bodies, SQL.
 
+pub mod activation_codes;
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
+pub mod audit_export;
 pub mod cache;
 pub mod catalogs;
 pub mod claims;
+pub mod code_text;
 pub mod decisions;
+mod endings;
 pub mod entitlements;
 pub mod expiry;
 pub mod grants;
+pub mod guesses;
 pub mod keyring;
 pub mod metrics;
 pub mod once;
 pub mod overrides;
+pub mod overrides_report;
 pub mod paging;
 pub mod permissions;
 pub mod policy;
+pub mod requests;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
+mod uses;
 pub mod values;
 
 use std::sync::Arc;
@@ -39,16 +47,19 @@ pub use self::actor::Actor;
 use self::{
     cache::{Cache, CacheOptions, Cached},
     expiry::ExpiryState,
+    guesses::Guesses,
     keyring::{Keyring, StoredKey},
     metrics::Metrics,
     once::Once,
     policy::Policy,
+    uses::Uses,
 };
 use crate::{
     clock::Clock,
     domain::{
         audit::{AuditActor, Event},
         keys::TenantKey,
+        time::Timestamp,
     },
     engine::{Gating, TenantFacts, World},
     error::{Error, Result},
@@ -68,7 +79,18 @@ pub struct Service {
     metrics: Arc<Metrics>,
     keyring: Arc<Keyring>,
     expiry: Arc<ExpiryState>,
+    guesses: Arc<Guesses>,
+    uses: Arc<Uses>,
     policy: Policy,
+}
+
+/// How many uses are written in one change, so that others get their turn.
+const USES_AT_ONCE: usize = 500;
+
+/// Something that was used, and when.
+enum Use {
+    Key(String, Timestamp),
+    Override(String, Timestamp),
 }
 
 /// What is kept in memory; the writer makes it follow the disk.
@@ -93,10 +115,15 @@ impl Service {
             cache: Cache::new(cache),
             shelf: PlanShelf::default(),
         });
+        let expiry = Arc::<ExpiryState>::default();
+        clock.set_hold(policy.hold);
         let publish = {
             let (memory, keyring, clock) = (memory.clone(), keyring.clone(), clock.clone());
+            let expiry = expiry.clone();
             move |tx: &ReadTx<'_>, touched: &Touched| {
-                memory.follow(tx, touched, gating, &keyring, &clock)
+                memory.follow(tx, touched, gating, &keyring, &clock)?;
+                touched.ends_at.into_iter().for_each(|at| expiry.expect(at));
+                Ok(())
             }
         };
         let store = Store::open(options, clock.clone(), Box::new(publish))?;
@@ -111,7 +138,9 @@ impl Service {
             memory,
             metrics: Arc::new(Metrics::new()),
             keyring,
-            expiry: Arc::default(),
+            expiry,
+            guesses: Arc::default(),
+            uses: Arc::default(),
             policy,
         })
     }
@@ -158,19 +187,25 @@ impl Service {
         .await
     }
 
-    /// Writes down which keys were used since the last time. The program calls it now and then: a
-    /// request must not wait for it.
-    pub async fn record_key_uses(&self) -> Result<()> {
-        let uses = self.keyring.drain_uses();
-        if uses.is_empty() {
-            return Ok(());
+    /// Writes down which keys and overrides were used since the last time, a few at once. The
+    /// program calls it now and then: a request must not wait for it.
+    pub async fn record_uses(&self) -> Result<()> {
+        let keys = self.keyring.drain_uses().into_iter().map(|(id, at)| Use::Key(id, at));
+        let overrides = self.uses.drain().into_iter().map(|(id, at)| Use::Override(id, at));
+        let mut uses: Vec<_> = keys.chain(overrides).collect();
+        while !uses.is_empty() {
+            let few = uses.split_off(uses.len().saturating_sub(USES_AT_ONCE));
+            // Not a change of anything that is audited: it notes that something was read.
+            self.store
+                .write(move |tx| {
+                    few.iter().try_for_each(|used| match used {
+                        Use::Key(id, at) => store::api_keys::used(tx, id, *at),
+                        Use::Override(id, at) => store::overrides::used(tx, id, *at),
+                    })
+                })
+                .await?;
         }
-        // Not a change of anything that is audited: it notes that something was read.
-        self.store
-            .write(move |tx| {
-                uses.iter().try_for_each(|(id, at)| store::api_keys::used(tx, id, *at))
-            })
-            .await
+        Ok(())
     }
 
     /// What is the same for every tenant, now.
@@ -205,7 +240,7 @@ impl Service {
         }
         // Taken before the read: a write that is published meanwhile makes it stale.
         let ticket = cache.ticket(tenant);
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let shelf = &self.memory.shelf;
         match self.store.read(|tx| load_tenant(tx, shelf, tenant, now)).await? {
             Loaded::Facts(facts) => Ok(cache.keep(tenant, ticket, Cached::facts(facts))),
@@ -239,7 +274,7 @@ impl Memory {
         for tenant in &touched.tenants {
             // Only tenants that somebody asks about are read again; the rest on first use.
             self.cache.replace(tenant, || {
-                Ok(match load_tenant(tx, &self.shelf, tenant, clock.now())? {
+                Ok(match load_tenant(tx, &self.shelf, tenant, clock.steady())? {
                     Loaded::Facts(facts) => Some(Cached::facts(facts)),
                     Loaded::Damaged => Some(Cached::damaged()),
                     Loaded::Missing => None,

@@ -13,14 +13,18 @@ use super::{
     once::Once,
     paging::Page,
     permissions::Permission,
+    policy::{Approval, Policy},
+    requests,
     values::{Direction, fitting},
 };
 use crate::{
     domain::{
         audit::Event,
+        callers::OperatorRole,
         catalog::value_to_json,
         keys::{EntitlementKey, TenantKey},
         overrides::{Effect, GovernedOverride, Override, OverrideEnd},
+        requests::{OverrideRequest, Person},
         time::{Span, Timestamp},
     },
     error::{Error, Fault, Result},
@@ -46,8 +50,20 @@ pub struct Draft {
     pub expires_at: Option<Timestamp>,
     /// Why, trimmed.
     pub reason: Option<String>,
+    /// Whether a second person is waited for where one is wanted.
+    pub way: Way,
     /// What could not be read.
     pub faults: Vec<Fault>,
+}
+
+/// Whether a second person is waited for where one is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// As the setting says.
+    #[default]
+    Ordinary,
+    /// At once, whatever the setting says; marked as such.
+    BreakGlass,
 }
 
 /// What is to change about an override; what is none stays.
@@ -61,6 +77,8 @@ pub struct OverridePatch {
     pub expires_at: Option<Timestamp>,
     /// Another reason, trimmed.
     pub reason: Option<String>,
+    /// Whether a second person is waited for where one is wanted.
+    pub way: Way,
     /// What could not be read.
     pub faults: Vec<Fault>,
 }
@@ -74,6 +92,33 @@ pub struct Written {
     pub is_new: bool,
 }
 
+/// What became of a change to an override.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Put {
+    /// It took effect.
+    Written(Written),
+    /// It waits for a second person; until then nothing changes.
+    Waits(OverrideRequest),
+}
+
+/// What lets a change of an override take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// One person is enough.
+    OnePerson,
+    /// The glass was broken.
+    BrokenGlass,
+    /// Somebody asked and somebody else approved.
+    SecondPerson,
+}
+
+/// Whether a change takes effect now.
+enum Gate {
+    Opens(Leave),
+    WaitsForASecond,
+}
+
 impl Service {
     /// Makes the override on a key, or changes the one that is open.
     pub async fn put_override(
@@ -81,33 +126,33 @@ impl Service {
         actor: &Actor,
         once: Option<Once>,
         draft: Draft,
-    ) -> Result<Written> {
+    ) -> Result<Put> {
         actor.reach(Permission::OverridesManage)?;
-        let by = actor.principal.id.clone();
-        let horizon = self.policy.override_horizon;
-        let written = self
+        let (gate, policy) = (self.gate(actor, draft.way)?, self.policy);
+        let by = Person::of(&actor.principal);
+        let put = self
             .change_once(actor, once, move |tx| {
-                let (exception, mut events) = (checked(tx, draft, horizon)?, Vec::new());
-                let open =
-                    store::overrides::find_open(tx.read(), &exception.tenant, &exception.key)?;
-                let open = match open {
-                    // It has ended by itself, and nobody has recorded that yet.
-                    Some(open) if open.exception.expires_at <= tx.now() => {
-                        events.push(end(tx, open, OverrideEnd::Expired)?);
-                        None
+                let exception = checked(tx, draft, policy.override_horizon)?;
+                let mut events = Vec::new();
+                let open = open_now(tx, &exception.tenant, &exception.key, &mut events)?;
+                let put = match gate {
+                    Gate::Opens(leave) => Put::Written(write(
+                        tx,
+                        &policy,
+                        open,
+                        exception,
+                        &by.id,
+                        leave,
+                        &mut events,
+                    )?),
+                    Gate::WaitsForASecond => {
+                        propose(tx, open, exception, by, &policy, &mut events)?
                     }
-                    open => open,
                 };
-                let is_new = open.is_none();
-                let governed = match open {
-                    None => create(tx, exception, &by, &mut events)?,
-                    Some(before) => replace(tx, before, exception, &mut events)?,
-                };
-                Ok((Written { governed, is_new }, events))
+                Ok((put, events))
             })
             .await?;
-        self.expiry.wake();
-        Ok(written)
+        Ok(put)
     }
 
     /// Changes an override that is open.
@@ -117,25 +162,53 @@ impl Service {
         id: String,
         patch: OverridePatch,
         expected: Option<u64>,
-    ) -> Result<GovernedOverride> {
+    ) -> Result<Put> {
         actor.reach(Permission::OverridesManage)?;
-        let horizon = self.policy.override_horizon;
-        let changed = self
+        let (gate, policy) = (self.gate(actor, patch.way)?, self.policy);
+        let by = Person::of(&actor.principal);
+        let put = self
             .change(actor, move |tx| {
                 let before = store::overrides::get(tx.read(), &id)?;
                 expect_revision(expected, before.revision)?;
                 expect_active(&before, tx.now())?;
-                let exception = checked(tx, patched(&before.exception, patch)?, horizon)?;
+                let draft = patched(&before.exception, patch)?;
+                let exception = checked(tx, draft, policy.override_horizon)?;
                 let mut events = Vec::new();
-                let governed = replace(tx, before, exception, &mut events)?;
-                Ok((governed, events))
+                let put = match gate {
+                    Gate::Opens(leave) => {
+                        let governed = replace(tx, &policy, before, exception, leave, &mut events)?;
+                        Put::Written(Written { governed, is_new: false })
+                    }
+                    Gate::WaitsForASecond => {
+                        propose(tx, Some(before), exception, by, &policy, &mut events)?
+                    }
+                };
+                Ok((put, events))
             })
             .await?;
-        self.expiry.wake();
-        Ok(changed)
+        Ok(put)
     }
 
-    /// Removes an override that is open.
+    /// Whether a change of this caller takes effect now.
+    fn gate(&self, actor: &Actor, way: Way) -> Result<Gate> {
+        match (way, self.policy.approval) {
+            (Way::BreakGlass, Approval::OnePerson | Approval::FourEyes) => {
+                if actor.principal.role != OperatorRole::SuperAdmin {
+                    return Err(Error::Forbidden(
+                        "break_glass: only a super admin may break the glass; leave it out, and \
+                         have a second person approve"
+                            .into(),
+                    ));
+                }
+                Ok(Gate::Opens(Leave::BrokenGlass))
+            }
+            (Way::Ordinary, Approval::OnePerson) => Ok(Gate::Opens(Leave::OnePerson)),
+            (Way::Ordinary, Approval::FourEyes) => Ok(Gate::WaitsForASecond),
+        }
+    }
+
+    /// Removes an override that is open. That takes effect at once under four eyes too: what remains
+    /// is what was granted and bought.
     pub async fn remove_override(
         &self,
         actor: &Actor,
@@ -199,9 +272,64 @@ fn expect_active(governed: &GovernedOverride, now: Timestamp) -> Result<()> {
     }
 }
 
+/// The override on a key that is open now. One that has ended by itself is recorded as such.
+pub(super) fn open_now(
+    tx: &WriteTx<'_>,
+    tenant: &TenantKey,
+    key: &EntitlementKey,
+    events: &mut Vec<Event>,
+) -> Result<Option<GovernedOverride>> {
+    match store::overrides::find_open(tx.read(), tenant, key)? {
+        Some(open) if open.exception.expires_at <= tx.now() => {
+            events.push(end(tx, open, OverrideEnd::Expired)?);
+            Ok(None)
+        }
+        open => Ok(open),
+    }
+}
+
+/// Makes an override, or changes the one that is open.
+pub(super) fn write(
+    tx: &WriteTx<'_>,
+    policy: &Policy,
+    open: Option<GovernedOverride>,
+    exception: Override,
+    by: &str,
+    leave: Leave,
+    events: &mut Vec<Event>,
+) -> Result<Written> {
+    let is_new = open.is_none();
+    let governed = match open {
+        None => create(tx, policy, exception, by, leave, events)?,
+        Some(before) => replace(tx, policy, before, exception, leave, events)?,
+    };
+    Ok(Written { governed, is_new })
+}
+
+/// Lets a change wait for a second person; one that changes nothing needs none.
+fn propose(
+    tx: &WriteTx<'_>,
+    open: Option<GovernedOverride>,
+    exception: Override,
+    by: Person,
+    policy: &Policy,
+    events: &mut Vec<Event>,
+) -> Result<Put> {
+    let wanted = match &open {
+        Some(open) => Override { id: open.exception.id.clone(), ..exception },
+        None => exception,
+    };
+    match open {
+        Some(governed) if governed.exception == wanted => {
+            Ok(Put::Written(Written { governed, is_new: false }))
+        }
+        open => requests::propose(tx, open.as_ref(), wanted, by, policy, events).map(Put::Waits),
+    }
+}
+
 /// The override that a draft describes, or all its faults.
-fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
-    let Draft { tenant, key, direction, value, expires_at, reason, mut faults } = draft;
+pub(super) fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
+    let Draft { tenant, key, direction, value, expires_at, reason, way: _, mut faults } = draft;
     let now = tx.now();
     let mut is_unknown = false;
     let value = match (&key, direction) {
@@ -242,7 +370,7 @@ fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
 
 /// The draft that a patch makes of an override.
 fn patched(before: &Override, patch: OverridePatch) -> Result<Draft> {
-    let OverridePatch { direction, value, expires_at, reason, mut faults } = patch;
+    let OverridePatch { direction, value, expires_at, reason, way, mut faults } = patch;
     let says_nothing =
         direction.is_none() && value.is_none() && expires_at.is_none() && reason.is_none();
     if says_nothing && faults.is_empty() {
@@ -250,11 +378,7 @@ fn patched(before: &Override, patch: OverridePatch) -> Result<Draft> {
         faults.push(Fault::new("", message));
         return Err(Error::Invalid { code: "INVALID_VALUE", faults });
     }
-    let (was, had) = match &before.effect {
-        Effect::Enable => (Direction::Given, None),
-        Effect::Set(value) => (Direction::Given, Some(value_to_json(value))),
-        Effect::Disable => (Direction::Withheld, None),
-    };
+    let (was, had) = said(&before.effect);
     let direction = direction.unwrap_or(was);
     // What is closed has no value any more, unless one is insisted on, which is a fault.
     let value = value.or_else(|| had.filter(|_| direction == Direction::Given));
@@ -265,16 +389,29 @@ fn patched(before: &Override, patch: OverridePatch) -> Result<Draft> {
         value,
         expires_at: Some(expires_at.unwrap_or(before.expires_at)),
         reason: Some(reason.unwrap_or_else(|| before.reason.clone())),
+        way,
         faults,
     })
 }
 
+/// An effect as a caller says it.
+pub(super) fn said(effect: &Effect) -> (Direction, Option<Value>) {
+    match effect {
+        Effect::Enable => (Direction::Given, None),
+        Effect::Set(value) => (Direction::Given, Some(value_to_json(value))),
+        Effect::Disable => (Direction::Withheld, None),
+    }
+}
+
 fn create(
     tx: &WriteTx<'_>,
+    policy: &Policy,
     exception: Override,
     by: &str,
+    leave: Leave,
     events: &mut Vec<Event>,
 ) -> Result<GovernedOverride> {
+    let exception_end = exception.expires_at;
     let governed = GovernedOverride {
         exception,
         ended: None,
@@ -283,18 +420,23 @@ fn create(
         created_by: by.to_owned(),
         updated_at: tx.now(),
         revision: 1,
+        is_announced: needs_no_notice(tx, policy, exception_end),
+        break_glass: leave == Leave::BrokenGlass,
+        last_used_at: None,
     };
     store::overrides::insert(tx, &governed)?;
     tx.touch_tenant(&governed.exception.tenant)?;
-    let after = facts(&governed.exception);
-    events.push(event("entitlement.override.created", &governed.exception, Value::Null, after));
+    let name = "entitlement.override.created";
+    events.extend(written(name, &governed.exception, Value::Null, leave));
     Ok(governed)
 }
 
 fn replace(
     tx: &WriteTx<'_>,
+    policy: &Policy,
     before: GovernedOverride,
     exception: Override,
+    leave: Leave,
     events: &mut Vec<Event>,
 ) -> Result<GovernedOverride> {
     let exception = Override { id: before.exception.id.clone(), ..exception };
@@ -303,18 +445,62 @@ fn replace(
     }
     let was = facts(&before.exception);
     let is_renewed = exception.expires_at > before.exception.expires_at;
+    let is_moved = exception.expires_at != before.exception.expires_at;
+    let is_announced = if is_moved {
+        needs_no_notice(tx, policy, exception.expires_at)
+    } else {
+        before.is_announced
+    };
     let governed = GovernedOverride {
         exception,
         renewals: before.renewals + u32::from(is_renewed),
         updated_at: tx.now(),
         revision: before.revision + 1,
+        is_announced,
+        // What one person did in haste stays marked until two agree.
+        break_glass: match leave {
+            Leave::OnePerson => before.break_glass,
+            Leave::BrokenGlass => true,
+            Leave::SecondPerson => false,
+        },
         ..before
     };
     store::overrides::update(tx, &governed)?;
     tx.touch_tenant(&governed.exception.tenant)?;
-    let after = facts(&governed.exception);
-    events.push(event("entitlement.override.updated", &governed.exception, was, after));
+    let name = "entitlement.override.updated";
+    events.extend(written(name, &governed.exception, was, leave));
     Ok(governed)
+}
+
+/// Whether an override ends so soon after it is written that an announcement would say nothing new.
+/// Otherwise the worker is told when to make it.
+fn needs_no_notice(tx: &WriteTx<'_>, policy: &Policy, end: Timestamp) -> bool {
+    let notice = end - policy.ends_soon;
+    let is_near = notice <= tx.now();
+    if !is_near {
+        tx.ends_at(notice);
+    }
+    is_near
+}
+
+/// Announces the end of an override.
+pub(super) fn announce(tx: &WriteTx<'_>, mut governed: GovernedOverride) -> Result<Event> {
+    governed.is_announced = true;
+    store::overrides::update(tx, &governed)?;
+    let of = &governed.exception;
+    Ok(event("entitlement.override.ends_soon", of, facts(of), facts(of)))
+}
+
+/// What the trail says of an override that was written; breaking the glass has an event of its own.
+fn written(name: &'static str, of: &Override, before: Value, leave: Leave) -> Vec<Event> {
+    let mut events = vec![event(name, of, before.clone(), facts(of))];
+    match leave {
+        Leave::BrokenGlass => {
+            events.push(event("entitlement.override.break_glass", of, before, facts(of)));
+        }
+        Leave::OnePerson | Leave::SecondPerson => {}
+    }
+    events
 }
 
 /// Ends an override, in the one transaction that says so.
@@ -347,15 +533,12 @@ fn event(name: &'static str, of: &Override, before: Value, after: Value) -> Even
     }
 }
 
-fn facts(exception: &Override) -> Value {
-    let (enabled, value) = match &exception.effect {
-        Effect::Enable => (true, None),
-        Effect::Set(value) => (true, Some(value_to_json(value))),
-        Effect::Disable => (false, None),
-    };
+/// An override as the trail shows it.
+pub(super) fn facts(exception: &Override) -> Value {
+    let (direction, value) = said(&exception.effect);
     json!({
         "key": exception.key,
-        "enabled": enabled,
+        "enabled": direction == Direction::Given,
         "value": value,
         "expires_at": exception.expires_at,
         "reason": exception.reason,

@@ -39,8 +39,18 @@ macro_rules! for_each_permission {
             RolloutRead = "rollout:read";
             /// Seeing, making, changing and removing overrides.
             OverridesManage = "overrides:manage";
+            /// Reading requests for overrides.
+            RequestsRead = "requests:read";
+            /// Asking for an override, and taking that back.
+            RequestsWrite = "requests:write";
             /// Running the expiry worker now.
             ExpiryRun = "expiry:run";
+            /// Seeing activation codes and who redeemed them.
+            ActivationCodesRead = "activation_codes:read";
+            /// Making and revoking activation codes.
+            ActivationCodesManage = "activation_codes:manage";
+            /// Redeeming an activation code.
+            ActivationCodesRedeem = "activation_codes:redeem";
         }
     };
 }
@@ -107,7 +117,12 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::CacheManage        => [All,   No,     No,     No,     No,     No],
         P::RolloutRead        => [All,   All,    All,    No,     No,     No],
         P::OverridesManage    => [All,   All,    No,     No,     No,     No],
+        P::RequestsRead       => [All,   All,    No,     No,     Own,    No],
+        P::RequestsWrite      => [All,   All,    No,     No,     Own,    No],
         P::ExpiryRun          => [All,   No,     No,     No,     No,     No],
+        P::ActivationCodesRead   => [All, All,   All,    No,     No,     No],
+        P::ActivationCodesManage => [All, No,    No,     No,     No,     No],
+        P::ActivationCodesRedeem => [All, No,    No,     No,     Own,    No],
     };
     match role {
         OperatorRole::SuperAdmin => super_admin,

@@ -127,15 +127,7 @@ impl Service {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
         self.change_once(actor, once, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
-            let subscription = opened(tx, &tenant, &new)?;
-            let mut events = Vec::new();
-            if subscription.kind == PlanKind::Base {
-                make_room(tx, &subscription, &mut events)?;
-            }
-            rows::insert(tx, &subscription)?;
-            tx.touch_tenant(&tenant)?;
-            events.push(event("subscription.assigned", None, Some(&subscription)));
-            Ok((subscription, events))
+            assign(tx, &tenant, &new)
         })
         .await
     }
@@ -214,8 +206,26 @@ impl Service {
     }
 }
 
+/// Puts a tenant on a plan: what [`Service::assign_plan`] is, for whoever assigns in a change of its
+/// own.
+pub(super) fn assign(
+    tx: &WriteTx<'_>,
+    tenant: &TenantKey,
+    new: &Assignment,
+) -> Result<(Subscription, Vec<Event>)> {
+    let subscription = opened(tx, tenant, new)?;
+    let mut events = Vec::new();
+    if subscription.kind == PlanKind::Base {
+        make_room(tx, &subscription, &mut events)?;
+    }
+    rows::insert(tx, &subscription)?;
+    tx.touch_tenant(tenant)?;
+    events.push(event("subscription.assigned", None, Some(&subscription)));
+    Ok((subscription, events))
+}
+
 /// The plan for a tenant that `key` names.
-fn tenant_plan<'a>(catalog: &'a Catalog, key: &PlanKey) -> Result<&'a Plan> {
+pub(super) fn tenant_plan<'a>(catalog: &'a Catalog, key: &PlanKey) -> Result<&'a Plan> {
     let Some(plan) = catalog.plans.get(key) else {
         let fault =
             unknown("plan", "plan", key.as_str(), catalog.plans.keys().map(PlanKey::as_str));
@@ -481,7 +491,12 @@ fn flat(content: &PlanContent) -> BTreeMap<String, Value> {
     flat
 }
 
-fn event(name: &'static str, before: Option<&Subscription>, after: Option<&Subscription>) -> Event {
+/// What happened to a subscription.
+pub(super) fn event(
+    name: &'static str,
+    before: Option<&Subscription>,
+    after: Option<&Subscription>,
+) -> Event {
     let shown = after.or(before);
     Event {
         name,

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result},
     service::{
         claims::{Act, Claims},
-        keyring::{Digest, Secret, digest},
+        keyring::{Digest, KEY_PREFIX, ROOT, Secret, digest},
     },
 };
 
@@ -225,6 +225,10 @@ fn refusal(err: jsonwebtoken::errors::Error) -> Error {
 
 fn verified(claims: Claims, generation: u64) -> Result<Verified> {
     let Claims { sub, role, tenant, mode, act, exp, nbf, iss: _, aud: _ } = claims;
+    // The names of callers that no token speaks for: the trail must tell them apart.
+    if sub.as_str() == ROOT || sub.as_str().starts_with(KEY_PREFIX) {
+        return Err(Error::Unauthenticated("The token's subject is a name that is kept for keys."));
+    }
     if tenant.is_none() && role.needs_tenant() {
         return Err(Error::Unauthenticated("A token of this role needs a tenant."));
     }

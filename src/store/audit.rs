@@ -1,23 +1,22 @@
 //! The audit trail: append-only, each row chained to the one before by its hash.
 
 use rusqlite::{OptionalExtension, Row, named_params};
-use sha2::{Digest, Sha256};
 
+pub use super::chain::{Verification, verify_rows};
 use super::{
     ReadTx, WriteTx,
+    chain::{Broken, GENESIS, Walk, chain},
+    retention,
     sql::{Count, Json},
 };
 use crate::{
     domain::{
-        audit::{AuditActor, AuditRecord, Event},
+        audit::{AuditActor, AuditRecord, Event, Head, Sealed},
         keys::TenantKey,
         time::Timestamp,
     },
     error::Result,
 };
-
-/// The hash that the first row is chained to.
-const GENESIS: [u8; 32] = [0; 32];
 
 /// With what request an event came.
 #[derive(Debug, Clone)]
@@ -32,9 +31,9 @@ pub struct Provenance {
 
 /// Adds an event to the trail.
 pub fn append(tx: &WriteTx<'_>, provenance: &Provenance, event: &Event) -> Result<()> {
-    let (seq, previous) = tail(&tx.read)?;
-    let mut record = AuditRecord {
-        seq: seq + 1,
+    let previous = head(&tx.read)?.unwrap_or(Head { seq: 0, hash: GENESIS });
+    let record = AuditRecord {
+        seq: previous.seq + 1,
         at: tx.now,
         event: event.name.to_owned(),
         actor: provenance.actor.clone(),
@@ -48,8 +47,9 @@ pub fn append(tx: &WriteTx<'_>, provenance: &Provenance, event: &Event) -> Resul
         hash: String::new(),
     };
     let (before, after) = (record.before.to_string(), record.after.to_string());
-    let hash = chain(&previous, &record, &before, &after);
-    record.hash = hex::encode(hash);
+    let sealed = Sealed { record, before, after };
+    let hash = chain(&previous.hash, &sealed);
+    let Sealed { record, before, after } = sealed;
     tx.read
         .conn
         .prepare_cached(
@@ -78,64 +78,22 @@ pub fn append(tx: &WriteTx<'_>, provenance: &Provenance, event: &Event) -> Resul
     Ok(())
 }
 
-/// The place and hash of the last row.
-fn tail(tx: &ReadTx<'_>) -> Result<(u64, [u8; 32])> {
+/// The last row, also where it was pruned; nothing where there never was one.
+pub fn head(tx: &ReadTx<'_>) -> Result<Option<Head>> {
+    match last_row(tx)? {
+        Some(head) => Ok(Some(head)),
+        None => Ok(retention::checkpoint(tx)?.map(|checkpoint| checkpoint.last)),
+    }
+}
+
+/// The last row that is there.
+pub(super) fn last_row(tx: &ReadTx<'_>) -> Result<Option<Head>> {
     let last = tx
         .conn
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get::<_, Count>(0)?.0, row.get(1)?)))
+        .query_row([], |row| Ok(Head { seq: row.get::<_, Count>(0)?.0, hash: row.get(1)? }))
         .optional()?;
-    Ok(last.unwrap_or((0, GENESIS)))
-}
-
-/// The hash of a row: over the hash before it and every field, each with its length, so that no text
-/// can move from one field to the next. The states count as the text that is stored: a number may
-/// read back as an equal one that is written differently.
-fn chain(previous: &[u8; 32], record: &AuditRecord, before: &str, after: &str) -> [u8; 32] {
-    let AuditRecord {
-        seq,
-        at,
-        event,
-        actor: AuditActor { id, role, mode, impersonator },
-        tenant,
-        subject,
-        before: _,
-        after: _,
-        reason,
-        request_id,
-        ip,
-        hash: _,
-    } = record;
-    let mut hasher = Sha256::new();
-    hasher.update(previous);
-    hasher.update(seq.to_be_bytes());
-    hasher.update(at.micros().to_be_bytes());
-    let fields = [
-        Some(event.as_str()),
-        Some(id),
-        Some(role),
-        Some(mode),
-        impersonator.as_deref(),
-        tenant.as_ref().map(TenantKey::as_str),
-        Some(subject),
-        Some(before),
-        Some(after),
-        reason.as_deref(),
-        request_id.as_deref(),
-        ip.as_deref(),
-    ];
-    for field in fields {
-        match field {
-            // Nothing and an empty text are two different things.
-            None => hasher.update([0]),
-            Some(text) => {
-                hasher.update([1]);
-                hasher.update((text.len() as u64).to_be_bytes());
-                hasher.update(text.as_bytes());
-            }
-        }
-    }
-    hasher.finalize().into()
+    Ok(last)
 }
 
 // Takes the columns in the order in which each statement below lists them.
@@ -160,6 +118,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
         ip: row.get(13)?,
         hash: hex::encode(hash),
     })
+}
+
+/// As [`read`], with the texts of the states.
+pub(super) fn read_sealed(row: &Row<'_>) -> rusqlite::Result<Sealed> {
+    Ok(Sealed { record: read(row)?, before: row.get(9)?, after: row.get(10)? })
 }
 
 /// What a list of audit records is narrowed to.
@@ -231,58 +194,81 @@ pub fn list(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What a walk over the whole trail found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verification {
-    /// Every row is as it was written.
-    Intact {
-        /// How many rows.
-        rows: u64,
-        /// The hash of the last one, in hex: keep it to recognise a shortened tail.
-        head: String,
-    },
-    /// This row was changed, or the one before it was removed or inserted.
-    Broken {
-        /// Its place.
-        seq: u64,
-        /// What is the matter.
-        problem: String,
-    },
+/// How many rows one page of an export looks at, so that a filter that finds little holds no view
+/// open for long.
+const WINDOW: u64 = 20_000;
+
+/// Records after place `after` up to place `head`, oldest first: at most `limit`, and the place that
+/// the next page begins after.
+pub fn page(
+    tx: &ReadTx<'_>,
+    filter: &AuditFilter,
+    after: u64,
+    head: u64,
+    limit: usize,
+) -> Result<(Vec<Sealed>, u64)> {
+    let to_seq = head.min(after.saturating_add(WINDOW));
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT seq, at, event, actor, role, mode, impersonator, tenant, subject, before, after,
+                reason, request_id, ip, hash
+         FROM audit
+         WHERE seq > :after AND seq <= :to_seq
+           AND (:tenant IS NULL OR tenant = :tenant)
+           AND (:actor IS NULL OR actor = :actor)
+           AND (:event IS NULL OR substr(event, 1, length(:event)) = :event)
+           AND +at >= :from AND +at < :to
+         ORDER BY seq LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":tenant": filter.tenant,
+            ":actor": filter.actor,
+            ":event": filter.event,
+            ":from": filter.from.unwrap_or(Timestamp::EPOCH),
+            ":to": filter.to.unwrap_or(Timestamp::MAX),
+            ":after": Count(after),
+            ":to_seq": Count(to_seq),
+            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        read_sealed,
+    )?;
+    let found = rows.collect::<Result<Vec<_>, _>>()?;
+    let next = match found.last() {
+        Some(last) if found.len() >= limit => last.record.seq,
+        Some(_) | None => to_seq,
+    };
+    Ok((found, next))
 }
 
-/// Walks the whole trail and works out every hash again.
-pub fn verify(tx: &ReadTx<'_>) -> Result<Verification> {
+/// Walks the whole trail and works out every hash again; `known` are ends of the trail that were
+/// kept elsewhere.
+pub fn verify(tx: &ReadTx<'_>, known: &[Head]) -> Result<Verification> {
+    let mut walk = Walk::from(retention::checkpoint(tx)?, known);
     let mut statement = tx.conn.prepare(
         "SELECT seq, at, event, actor, role, mode, impersonator, tenant, subject, before, after,
                 reason, request_id, ip, hash
          FROM audit ORDER BY seq",
     )?;
     let mut rows = statement.query([])?;
-    let (mut count, mut previous) = (0, GENESIS);
     while let Some(row) = rows.next()? {
-        let seq: i64 = row.get(0)?;
-        let expected = count + 1;
-        let broken = |problem: String| {
-            Ok(Verification::Broken { seq: u64::try_from(seq).unwrap_or_default(), problem })
-        };
-        if i64::try_from(expected) != Ok(seq) {
-            return broken(format!("the row at place {expected} is missing"));
+        if let Err(broken) = verify_row(&mut walk, row) {
+            return Ok(broken.into());
         }
-        let record = match read(row) {
-            Ok(record) => record,
-            Err(error) => return broken(format!("the row can't be read: {error}")),
-        };
-        let (before, after): (String, String) = (row.get(9)?, row.get(10)?);
-        let hash = chain(&previous, &record, &before, &after);
-        if hex::encode(hash) != record.hash {
-            return broken("the row doesn't match its hash".into());
-        }
-        (count, previous) = (expected, hash);
     }
-    Ok(Verification::Intact { rows: count, head: hex::encode(previous) })
+    Ok(walk.end().unwrap_or_else(Verification::from))
+}
+
+/// A row that can't even be read is broken, and no error.
+pub(super) fn verify_row(walk: &mut Walk<'_>, row: &Row<'_>) -> Result<Sealed, Broken> {
+    let unreadable = |seq, error| Broken::at(seq, format!("the row can't be read: {error}"));
+    let seq = row.get::<_, i64>(0).map_err(|error| unreadable(0, error))?;
+    let seq = walk.expect(u64::try_from(seq).unwrap_or_default())?;
+    let sealed = read_sealed(row).map_err(|error| unreadable(seq, error))?;
+    walk.step(&sealed)?;
+    Ok(sealed)
 }
 
 /// The place of the last row; 0 where there is none.
 pub fn last_seq(tx: &ReadTx<'_>) -> Result<u64> {
-    Ok(tail(tx)?.0)
+    Ok(head(tx)?.map_or(0, |head| head.seq))
 }

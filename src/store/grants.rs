@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, named_params};
 
 use super::{
     ReadTx, WriteTx,
+    due::{self, Due},
     sql::{Count, Json},
 };
 use crate::{
@@ -11,8 +12,9 @@ use crate::{
         catalog::FeatureValue,
         grants::{Grant, GrantState},
         keys::{EntitlementKey, TenantKey},
+        time::Timestamp,
     },
-    error::Result,
+    error::{Error, Result},
 };
 
 // Takes the columns in the order in which each statement below lists them.
@@ -80,7 +82,9 @@ pub fn upsert(tx: &WriteTx<'_>, grant: &Grant) -> Result<()> {
              ON CONFLICT (tenant, key) DO UPDATE
              SET state = excluded.state, value = excluded.value, seats = excluded.seats,
                  trial_expires_at = excluded.trial_expires_at, reason = excluded.reason,
-                 updated_at = excluded.updated_at, revision = excluded.revision",
+                 updated_at = excluded.updated_at, revision = excluded.revision,
+                 trial_recorded = CASE WHEN trial_expires_at IS excluded.trial_expires_at
+                     THEN trial_recorded ELSE 0 END",
         )?
         .execute(named_params! {
             ":tenant": grant.tenant,
@@ -94,7 +98,54 @@ pub fn upsert(tx: &WriteTx<'_>, grant: &Grant) -> Result<()> {
             ":updated_at": grant.updated_at,
             ":revision": Count(grant.revision),
         })?;
+    if let Some(end) = trial_expires_at {
+        tx.ends_at(end);
+    }
     Ok(())
+}
+
+/// Grants whose trial ended by `until` without that being recorded, oldest first.
+pub fn due_trials(
+    tx: &ReadTx<'_>,
+    until: Timestamp,
+    after: Option<&Due>,
+    limit: usize,
+) -> Result<Vec<Due>> {
+    due::due(
+        tx,
+        "SELECT trial_expires_at, tenant, key FROM grants INDEXED BY grants_by_trial
+         WHERE trial_recorded = 0 AND state = 'trial' AND trial_expires_at <= :until
+           AND (trial_expires_at, tenant, key) > (:at, :tenant, :id)
+         ORDER BY trial_expires_at, tenant, key LIMIT :limit",
+        until,
+        after,
+        limit,
+    )
+}
+
+/// When the next trial of a grant ends.
+pub fn next_trial(tx: &ReadTx<'_>) -> Result<Option<Timestamp>> {
+    due::next(
+        tx,
+        "SELECT trial_expires_at FROM grants INDEXED BY grants_by_trial
+         WHERE trial_recorded = 0 AND state = 'trial' AND trial_expires_at >= 0
+         ORDER BY trial_expires_at LIMIT 1",
+    )
+}
+
+/// The grant of `due`, now marked as recorded; none where there is no such trial any more.
+pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Grant>> {
+    let marked = tx
+        .read
+        .conn
+        .prepare_cached(
+            "UPDATE grants SET trial_recorded = 1
+             WHERE tenant = :tenant AND key = :key AND trial_recorded = 0 AND state = 'trial'
+               AND trial_expires_at <= :now",
+        )?
+        .execute(named_params! {":tenant": due.tenant, ":key": due.id, ":now": tx.now})?;
+    let key = due.id.parse().map_err(Error::internal)?;
+    if marked == 0 { Ok(None) } else { find(&tx.read, &due.tenant, &key) }
 }
 
 /// Removes the grant on a key.

@@ -6,16 +6,23 @@
 //!
 //! Refuses to know: who may do what, and what a decision is.
 
+pub mod activation_codes;
+pub mod anchor;
 pub mod api_keys;
 pub mod audit;
 pub mod catalogs;
+mod chain;
+pub mod due;
 pub mod grants;
 pub mod idempotency;
 mod migrate;
 mod open;
 pub mod overrides;
+pub mod requests;
+pub mod retention;
 pub mod snapshots;
 mod sql;
+pub mod subscription_ends;
 pub mod subscriptions;
 pub mod tenants;
 mod writer;
@@ -26,6 +33,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use self::anchor::{Anchor, Rollback};
 pub use self::{
     migrate::Migration,
     open::{Durability, OpenError, StoreOptions},
@@ -33,7 +41,7 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::{keys::TenantKey, time::Timestamp},
+    domain::{audit::Head, keys::TenantKey, time::Timestamp},
     error::{Error, Result},
 };
 
@@ -44,6 +52,7 @@ pub struct Store {
     /// One permit for each reader, so that waiting for one never blocks a thread.
     permits: Arc<Semaphore>,
     writer: writer::Writer,
+    anchor: Anchor,
 }
 
 /// A consistent view of one instant. Ends when it is dropped.
@@ -68,6 +77,8 @@ pub struct Touched {
     pub world: bool,
     /// The API keys.
     pub keys: bool,
+    /// Something ends by itself at this instant: the earliest of those that were written.
+    pub ends_at: Option<Timestamp>,
 }
 
 impl Touched {
@@ -75,6 +86,7 @@ impl Touched {
         self.tenants.extend(other.tenants);
         self.world |= other.world;
         self.keys |= other.keys;
+        self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }
 
@@ -109,6 +121,12 @@ impl WriteTx<'_> {
         self.touched.borrow_mut().world = true;
     }
 
+    /// Something ends by itself at `at`: the expiry worker must not sleep past it.
+    pub fn ends_at(&self, at: Timestamp) {
+        let mut touched = self.touched.borrow_mut();
+        touched.ends_at = Some(touched.ends_at.map_or(at, |earliest| earliest.min(at)));
+    }
+
     /// The change concerns API keys.
     pub fn touch_keys(&self) {
         self.touched.borrow_mut().keys = true;
@@ -123,11 +141,11 @@ impl Store {
         clock: Clock,
         on_commit: OnCommit,
     ) -> Result<Self, OpenError> {
-        let conn = open::writer_connection(options)?;
+        let (conn, anchor) = open::writer_connection(options)?;
         let readers = open::reader_pool(options)?;
         let writer = writer::start(conn, clock, on_commit, options.queue, options.group)?;
         let permits = Arc::new(Semaphore::new(options.readers as usize));
-        Ok(Self { readers, permits, writer })
+        Ok(Self { readers, permits, writer, anchor })
     }
 
     /// Opens what is there for reading only, beside a running service.
@@ -136,6 +154,7 @@ impl Store {
         body: impl FnOnce(&ReadTx<'_>) -> Result<T>,
     ) -> Result<T, OpenError> {
         let conn = open::inspecting_connection(path)?;
+        conn.execute_batch("BEGIN")?;
         Ok(body(&ReadTx { conn: &conn })?)
     }
 
@@ -187,6 +206,33 @@ impl Store {
     /// Moves the write-ahead log into the database file.
     pub async fn checkpoint(&self) -> Result<()> {
         self.writer.checkpoint().await
+    }
+
+    /// Writes the end of the audit trail into its anchor, if it has moved.
+    pub async fn keep_anchor(&self) -> Result<()> {
+        let store = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            store.anchor.follow(|| store.read_now(audit::head))
+        });
+        work.await.map_err(Error::internal)?
+    }
+
+    /// The end of the audit trail that its anchor names.
+    #[must_use]
+    pub fn anchored(&self) -> Option<Head> {
+        self.anchor.named()
+    }
+
+    /// What an operator accepted at the start, and must be in the trail before the anchor moves.
+    #[must_use]
+    pub fn rollback(&self) -> Option<&Rollback> {
+        self.anchor.rollback()
+    }
+
+    /// The place in the audit trail that pruning must not reach.
+    #[must_use]
+    pub fn prunable_below(&self) -> u64 {
+        self.anchor.prunable_below()
     }
 
     /// Resolves when the writer had to give up; the process must end then.

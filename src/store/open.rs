@@ -1,6 +1,7 @@
 //! Opening the database: the checks of start-up and the settings of each connection.
 
 use std::{
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -8,7 +9,10 @@ use std::{
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::migrate::{self, Migration};
+use super::{
+    anchor::{Anchor, Anchoring},
+    migrate::{self, Migration},
+};
 use crate::error::Error;
 
 /// `enti` in ASCII: marks a SQLite file as ours.
@@ -29,6 +33,8 @@ pub struct StoreOptions {
     pub cache_kib: u32,
     /// Commits reach the disk before they are answered. Off only for throw-away instances.
     pub durability: Durability,
+    /// Whether the end of the audit trail is kept outside the database.
+    pub anchoring: Anchoring,
 }
 
 /// When a commit counts as done.
@@ -50,6 +56,7 @@ impl StoreOptions {
             group: 64,
             cache_kib: 8 * 1024,
             durability: Durability::PowerCut,
+            anchoring: Anchoring::Off,
         }
     }
 }
@@ -83,6 +90,35 @@ pub enum OpenError {
     /// SQLite is a release with a known fault.
     #[error("SQLite {0} can damage the write-ahead log; build with 3.51.3 or newer")]
     BadSqlite(&'static str),
+    /// The audit trail ends before its anchor.
+    #[error(
+        "its audit trail ends at row {found}, but row {anchor} was written: rows were removed, or an \
+         older copy was put back; put the right database back, or, if this is meant, start once with \
+         --accept-rollback, which is audited"
+    )]
+    TrailShortened {
+        /// The place that the anchor names.
+        anchor: u64,
+        /// The last place that there is.
+        found: u64,
+    },
+    /// The audit trail has another row where its anchor is.
+    #[error(
+        "row {anchor} of its audit trail is not the one that was written: the trail was rewritten, or \
+         a copy that went another way was put in place; put the right database back, or, if this is \
+         meant, start once with --accept-rollback, which is audited"
+    )]
+    TrailRewritten {
+        /// The place that the anchor names.
+        anchor: u64,
+    },
+    /// The anchor can't be read.
+    #[error(
+        "the anchor of its audit trail, {}, is damaged; restore that file, or, if the database is \
+         known to be the right one, start once with --accept-rollback, which is audited",
+        .0.display()
+    )]
+    AnchorDamaged(PathBuf),
     /// A migration failed.
     #[error("its schema can't be brought up to date: {0}")]
     Migration(#[source] Box<refinery::Error>),
@@ -128,8 +164,8 @@ fn prepare(conn: &Connection, cache_kib: u32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn writer_connection(options: &StoreOptions) -> Result<Connection, OpenError> {
-    let (mut conn, _) = open_and_migrate(options)?;
+pub(super) fn writer_connection(options: &StoreOptions) -> Result<(Connection, Anchor), OpenError> {
+    let Opened { mut conn, anchor, .. } = open_and_migrate(options)?;
     let problem: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if problem != "ok" {
         return Err(OpenError::Damaged(problem));
@@ -137,27 +173,39 @@ pub(super) fn writer_connection(options: &StoreOptions) -> Result<Connection, Op
     // The last change of schema must not stay in the log alone.
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     conn.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
-    Ok(conn)
+    Ok((conn, anchor))
 }
 
 pub(super) fn migrate(options: &StoreOptions) -> Result<Vec<Migration>, OpenError> {
-    open_and_migrate(options).map(|(_, applied)| applied)
+    open_and_migrate(options).map(|opened| opened.applied)
 }
 
-fn open_and_migrate(options: &StoreOptions) -> Result<(Connection, Vec<Migration>), OpenError> {
+/// A connection to the newest schema.
+struct Opened {
+    conn: Connection,
+    applied: Vec<Migration>,
+    anchor: Anchor,
+}
+
+fn open_and_migrate(options: &StoreOptions) -> Result<Opened, OpenError> {
     // 3.7.0 to 3.51.2 can damage the log when a checkpoint meets a write at the wrong instant.
     if rusqlite::version_number() < 3_051_003 {
         return Err(OpenError::BadSqlite(rusqlite::version()));
     }
+    // For its owner alone, and so are the log and the index beside it, which take its mode.
+    let mut file = std::fs::OpenOptions::new();
+    file.create(true).append(true).mode(0o600).open(&options.path)?;
     let mut conn = Connection::open(&options.path)?;
     prepare(&conn, options.cache_kib)?;
     let id: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let is_empty: bool =
         conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    if id != APPLICATION_ID && (!is_empty || id != 0) {
+        return Err(OpenError::NotOurs);
+    }
+    // Before the first change: a database that was put back by mistake is left as it is.
+    let anchor = Anchor::check(&conn, &options.anchoring)?;
     if id != APPLICATION_ID {
-        if !is_empty || id != 0 {
-            return Err(OpenError::NotOurs);
-        }
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     // Stored in the file; answers with the mode in effect, which silently stays another one where
@@ -175,7 +223,7 @@ fn open_and_migrate(options: &StoreOptions) -> Result<(Connection, Vec<Migration
     conn.pragma_update(None, "wal_autocheckpoint", 1000)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     let applied = migrate::run(&mut conn)?;
-    Ok((conn, applied))
+    Ok(Opened { conn, applied, anchor })
 }
 
 pub(super) fn reader_pool(

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, named_params};
 
 use super::{
     ReadTx, WriteTx,
+    due::{self, Due},
     sql::{Count, Json, Word},
 };
 use crate::{
@@ -18,19 +19,24 @@ use crate::{
 
 // Takes the first seven columns of each statement below.
 fn read(row: &Row<'_>) -> rusqlite::Result<Override> {
-    let enabled: bool = row.get(3)?;
-    let value = row.get::<_, Option<Json<FeatureValue>>>(4)?.map(|json| json.0);
     Ok(Override {
         tenant: row.get(0)?,
         id: row.get(1)?,
         key: row.get(2)?,
-        effect: match (enabled, value) {
-            (false, _) => Effect::Disable,
-            (true, None) => Effect::Enable,
-            (true, Some(value)) => Effect::Set(value),
-        },
+        effect: effect(row)?,
         expires_at: row.get(5)?,
         reason: row.get(6)?,
+    })
+}
+
+/// The effect in the columns 3 and 4, as [`parts`] wrote it.
+pub(super) fn effect(row: &Row<'_>) -> rusqlite::Result<Effect> {
+    let enabled: bool = row.get(3)?;
+    let value = row.get::<_, Option<Json<FeatureValue>>>(4)?.map(|json| json.0);
+    Ok(match (enabled, value) {
+        (false, _) => Effect::Disable,
+        (true, None) => Effect::Enable,
+        (true, Some(value)) => Effect::Set(value),
     })
 }
 
@@ -48,6 +54,9 @@ fn read_governed(row: &Row<'_>) -> rusqlite::Result<GovernedOverride> {
         created_by: row.get(11)?,
         updated_at: row.get(12)?,
         revision: row.get::<_, Count>(13)?.0,
+        is_announced: row.get(14)?,
+        break_glass: row.get(15)?,
+        last_used_at: row.get(16)?,
     })
 }
 
@@ -72,7 +81,8 @@ pub fn find_open(
         .conn
         .prepare_cached(
             "SELECT tenant, id, key, enabled, value, expires_at, reason, ended, ended_at, renewals,
-                    created_at, created_by, updated_at, revision
+                    created_at, created_by, updated_at, revision, announced, break_glass,
+                    last_used_at
              FROM overrides WHERE tenant = :tenant AND key = :key AND ended IS NULL",
         )?
         .query_row(named_params! {":tenant": tenant, ":key": key}, read_governed)
@@ -86,7 +96,8 @@ pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<GovernedOverride> {
         .conn
         .prepare_cached(
             "SELECT tenant, id, key, enabled, value, expires_at, reason, ended, ended_at, renewals,
-                    created_at, created_by, updated_at, revision
+                    created_at, created_by, updated_at, revision, announced, break_glass,
+                    last_used_at
              FROM overrides WHERE id = :id",
         )?
         .query_row(named_params! {":id": id}, read_governed)
@@ -133,7 +144,8 @@ pub fn list(
     });
     let sql = if filter.tenant.is_some() {
         "SELECT tenant, id, key, enabled, value, expires_at, reason, ended, ended_at, renewals,
-                created_at, created_by, updated_at, revision
+                created_at, created_by, updated_at, revision, announced, break_glass,
+                    last_used_at
          FROM overrides
          WHERE tenant = :tenant AND (:before IS NULL OR id < :before)
            AND (:key IS NULL OR key = :key) AND expires_at < :expiring_before
@@ -142,7 +154,8 @@ pub fn list(
          ORDER BY id DESC LIMIT :limit"
     } else {
         "SELECT tenant, id, key, enabled, value, expires_at, reason, ended, ended_at, renewals,
-                created_at, created_by, updated_at, revision
+                created_at, created_by, updated_at, revision, announced, break_glass,
+                    last_used_at
          FROM overrides INDEXED BY overrides_by_id
          WHERE :tenant IS NULL AND id < coalesce(:before, 'ovr_~')
            AND (:key IS NULL OR key = :key) AND expires_at < :expiring_before
@@ -166,28 +179,60 @@ pub fn list(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The ids of up to `limit` overrides that expired by `now` and were not ended, oldest first.
-pub fn due(tx: &ReadTx<'_>, now: Timestamp, limit: usize) -> Result<Vec<String>> {
-    let mut statement = tx.conn.prepare_cached(
-        "SELECT id FROM overrides
-         WHERE ended IS NULL AND expires_at <= :now ORDER BY expires_at LIMIT :limit",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(named_params! {":now": now, ":limit": limit}, |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// Overrides that expired by `until` and were not ended, oldest first.
+pub fn due(
+    tx: &ReadTx<'_>,
+    until: Timestamp,
+    after: Option<&Due>,
+    limit: usize,
+) -> Result<Vec<Due>> {
+    due::due(
+        tx,
+        "SELECT expires_at, tenant, id FROM overrides INDEXED BY overrides_by_expiry
+         WHERE ended IS NULL AND expires_at <= :until
+           AND (expires_at, tenant, id) > (:at, :tenant, :id)
+         ORDER BY expires_at, tenant, id LIMIT :limit",
+        until,
+        after,
+        limit,
+    )
 }
 
 /// When the next override expires.
 pub fn next_due(tx: &ReadTx<'_>) -> Result<Option<Timestamp>> {
-    let next = tx
-        .conn
-        .prepare_cached(
-            "SELECT expires_at FROM overrides
-             WHERE ended IS NULL AND expires_at > 0 ORDER BY expires_at LIMIT 1",
-        )?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(next)
+    due::next(
+        tx,
+        "SELECT expires_at FROM overrides INDEXED BY overrides_by_expiry
+         WHERE ended IS NULL AND expires_at >= 0 ORDER BY expires_at LIMIT 1",
+    )
+}
+
+/// Overrides that expire by `until` and whose end was not announced, oldest first.
+pub fn due_for_notice(
+    tx: &ReadTx<'_>,
+    until: Timestamp,
+    after: Option<&Due>,
+    limit: usize,
+) -> Result<Vec<Due>> {
+    due::due(
+        tx,
+        "SELECT expires_at, tenant, id FROM overrides INDEXED BY overrides_by_notice
+         WHERE ended IS NULL AND announced = 0 AND expires_at <= :until
+           AND (expires_at, tenant, id) > (:at, :tenant, :id)
+         ORDER BY expires_at, tenant, id LIMIT :limit",
+        until,
+        after,
+        limit,
+    )
+}
+
+/// When the next override expires whose end was not announced.
+pub fn next_for_notice(tx: &ReadTx<'_>) -> Result<Option<Timestamp>> {
+    due::next(
+        tx,
+        "SELECT expires_at FROM overrides INDEXED BY overrides_by_notice
+         WHERE ended IS NULL AND announced = 0 AND expires_at >= 0 ORDER BY expires_at LIMIT 1",
+    )
 }
 
 /// Adds an override.
@@ -197,9 +242,9 @@ pub fn insert(tx: &WriteTx<'_>, new: &GovernedOverride) -> Result<()> {
         .conn
         .prepare_cached(
             "INSERT INTO overrides (tenant, id, key, enabled, value, expires_at, reason, renewals,
-                 created_at, created_by, updated_at, revision)
+                 created_at, created_by, updated_at, revision, announced, break_glass)
              VALUES (:tenant, :id, :key, :enabled, :value, :expires_at, :reason, :renewals,
-                 :created_at, :created_by, :updated_at, :revision)",
+                 :created_at, :created_by, :updated_at, :revision, :announced, :break_glass)",
         )?
         .execute(named_params! {
             ":tenant": new.exception.tenant,
@@ -214,7 +259,10 @@ pub fn insert(tx: &WriteTx<'_>, new: &GovernedOverride) -> Result<()> {
             ":created_by": new.created_by,
             ":updated_at": new.updated_at,
             ":revision": Count(new.revision),
+            ":announced": new.is_announced,
+            ":break_glass": new.break_glass,
         })?;
+    tx.ends_at(new.exception.expires_at);
     Ok(())
 }
 
@@ -227,7 +275,8 @@ pub fn update(tx: &WriteTx<'_>, changed: &GovernedOverride) -> Result<()> {
             "UPDATE overrides
              SET enabled = :enabled, value = :value, expires_at = :expires_at, reason = :reason,
                  ended = :ended, ended_at = :ended_at, renewals = :renewals,
-                 updated_at = :updated_at, revision = :revision
+                 updated_at = :updated_at, revision = :revision, announced = :announced,
+                 break_glass = :break_glass
              WHERE tenant = :tenant AND id = :id AND ended IS NULL",
         )?
         .execute(named_params! {
@@ -242,11 +291,28 @@ pub fn update(tx: &WriteTx<'_>, changed: &GovernedOverride) -> Result<()> {
             ":renewals": changed.renewals,
             ":updated_at": changed.updated_at,
             ":revision": Count(changed.revision),
+            ":announced": changed.is_announced,
+            ":break_glass": changed.break_glass,
         })?;
+    if changed.ended.is_none() {
+        tx.ends_at(changed.exception.expires_at);
+    }
     Ok(())
 }
 
-fn parts(effect: &Effect) -> (bool, Option<&FeatureValue>) {
+/// Notes that an override decided a check.
+pub fn used(tx: &WriteTx<'_>, id: &str, at: Timestamp) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached(
+            "UPDATE overrides SET last_used_at = max(coalesce(last_used_at, 0), :at)
+             WHERE id = :id",
+        )?
+        .execute(named_params! {":id": id, ":at": at})?;
+    Ok(())
+}
+
+pub(super) fn parts(effect: &Effect) -> (bool, Option<&FeatureValue>) {
     match effect {
         Effect::Enable => (true, None),
         Effect::Set(value) => (true, Some(value)),

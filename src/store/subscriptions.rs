@@ -121,11 +121,12 @@ pub fn insert(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
         .prepare_cached(
             "INSERT INTO subscriptions (tenant, id, kind, plan, plan_version, status,
                  effective_from, effective_to, trial_expires_at, fallback_plan, fallback_version,
-                 overdue_since, quantity, change_reason, created_at, updated_at, revision, tried)
+                 overdue_since, quantity, change_reason, created_at, updated_at, revision, tried,
+                 start_recorded)
              VALUES (:tenant, :id, :kind, :plan, :plan_version, :status, :effective_from,
                  :effective_to, :trial_expires_at, :fallback_plan, :fallback_version,
                  :overdue_since, :quantity, :change_reason, :created_at, :updated_at, :revision,
-                 :tried)",
+                 :tried, :effective_from <= :now)",
         )?
         .execute(named_params! {
             ":tenant": subscription.tenant,
@@ -146,7 +147,9 @@ pub fn insert(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":updated_at": subscription.updated_at,
             ":revision": Count(subscription.revision),
             ":tried": tried,
+            ":now": tx.now,
         })?;
+    ends(tx, subscription);
     Ok(())
 }
 
@@ -161,7 +164,10 @@ pub fn update(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
                  trial_expires_at = :trial_expires_at, fallback_plan = :fallback_plan,
                  fallback_version = :fallback_version, overdue_since = :overdue_since,
                  quantity = :quantity, change_reason = :change_reason, updated_at = :updated_at,
-                 revision = :revision, tried = max(tried, :status = 'trialing')
+                 revision = :revision, tried = max(tried, :status = 'trialing'),
+                 trial_recorded = CASE WHEN trial_expires_at IS :trial_expires_at
+                     THEN trial_recorded ELSE 0 END,
+                 end_recorded = coalesce(:effective_to <= :now, 0)
              WHERE tenant = :tenant AND id = :id",
         )?
         .execute(named_params! {
@@ -178,8 +184,19 @@ pub fn update(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":change_reason": subscription.change_reason,
             ":updated_at": subscription.updated_at,
             ":revision": Count(subscription.revision),
+            ":now": tx.now,
         })?;
+    ends(tx, subscription);
     Ok(())
+}
+
+/// Tells the expiry worker about the boundaries of a subscription.
+fn ends(tx: &WriteTx<'_>, subscription: &Subscription) {
+    let Subscription { effective_from, effective_to, trial_expires_at, .. } = subscription;
+    let bounds = [Some(*effective_from), *effective_to, *trial_expires_at];
+    if let Some(next) = bounds.into_iter().flatten().filter(|at| *at > tx.now).min() {
+        tx.ends_at(next);
+    }
 }
 
 /// Removes a subscription that was scheduled and has not begun.

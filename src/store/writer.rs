@@ -209,7 +209,7 @@ fn run(mut desk: Desk, mut queue: mpsc::Receiver<Message>, group_max: usize) -> 
     // Cheap where nothing changed much; keeps the planner's statistics fresh.
     let _ = desk.conn.execute_batch("PRAGMA analysis_limit = 400; PRAGMA optimize;");
     if let Err(error) = desk.checkpoint() {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the log was not emptied");
+        tracing::warn!(error = error.chain(), "the log was not emptied");
     }
     Ok(())
 }
@@ -231,7 +231,7 @@ impl Desk {
                 Ok(()) => (Ok(()), None),
                 // It is on disk, but nobody may be told so: a check could still see the old state.
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "can't publish");
+                    tracing::error!(error = error.chain(), "can't publish");
                     (Err(GroupError::Unknown), Some(Fatal::CannotPublish))
                 }
             },
@@ -282,7 +282,7 @@ impl Desk {
         let conn = &self.conn;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // After the lock: commit order is time order.
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut touched = Touched::default();
         for work in group.iter_mut() {
             conn.prepare_cached("SAVEPOINT change")?.execute([])?;
@@ -292,6 +292,7 @@ impl Desk {
                 version: self.version + 1,
                 touched: Default::default(),
             };
+            let changes_before = conn.total_changes();
             let keep = work.run(&tx);
             // Some failures (a full disk, I/O) make SQLite undo the whole transaction, the changes
             // before this one included.
@@ -302,7 +303,8 @@ impl Desk {
                 ));
             }
             if keep {
-                self.version += 1;
+                // What found nothing to change makes no version.
+                self.version += u64::from(conn.total_changes() > changes_before);
                 touched.merge(tx.touched.into_inner());
             } else {
                 conn.prepare_cached("ROLLBACK TO change")?.execute([])?;

@@ -1,16 +1,11 @@
-//! Records what has ended, when it ends; catches up after a stop; tries again after a failure.
+//! Records what has ended, when it ends; catches up after a stop; tries again after a failure; waits
+//! while the clock is in doubt.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    domain::{
-        callers::{OperatorRole, Principal},
-        checks::Mode,
-    },
-    service::{Actor, Service},
-};
+use crate::service::{Actor, Service};
 
 /// The longest pause: a backstop should the system's clock jump.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -18,45 +13,31 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// The pause after a first failure; it doubles with each further one, up to [`MAX_PAUSE`].
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 
+/// The pause while the clock is in doubt.
+const DOUBT: Duration = Duration::from_secs(5);
+
 /// Runs until `stop`.
 pub async fn run(service: Service, stop: CancellationToken) {
-    let actor = system_actor();
+    let actor = Actor::system("expiry-worker");
     while !stop.is_cancelled() {
         let outcome = service.expire(&actor).await;
         if let Err(error) = &outcome {
-            tracing::error!(error = error as &dyn std::error::Error, "an expiry run failed");
+            tracing::error!(error = error.chain(), "an expiry run failed");
         }
-        let is_clean = outcome.is_ok_and(|run| run.failed == 0);
-        let pause = if is_clean { until_next(&service).await } else { retry(&service) };
+        let (mut may_be_woken, mut pause) = (false, retry(&service));
+        match outcome {
+            Ok(run) if run.is_held => pause = DOUBT,
+            Ok(run) if run.failed == 0 => {
+                may_be_woken = true;
+                pause = service.until_next_expiry(MAX_PAUSE).await.unwrap_or(FIRST_RETRY);
+            }
+            Ok(_) | Err(_) => {}
+        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = service.expiry_woken(), if is_clean => {}
+            () = service.expiry().woken(), if may_be_woken => {}
             () = tokio::time::sleep(pause) => {}
         }
-    }
-}
-
-/// Who the worker is in the audit trail.
-fn system_actor() -> Actor {
-    let principal = Principal {
-        id: "expiry-worker".into(),
-        role: OperatorRole::SuperAdmin,
-        tenant: None,
-        mode: Mode::Tenant,
-        impersonator: None,
-    };
-    Actor { principal: Arc::new(principal), request_id: "expiry-worker".into(), ip: None }
-}
-
-async fn until_next(service: &Service) -> Duration {
-    let now = service.clock().now();
-    match service.next_expiry().await {
-        Ok(Some(next)) => {
-            let us = u64::try_from(next.micros() - now.micros()).unwrap_or_default();
-            Duration::from_micros(us).min(MAX_PAUSE)
-        }
-        Ok(None) => MAX_PAUSE,
-        Err(_) => FIRST_RETRY,
     }
 }
 

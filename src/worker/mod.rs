@@ -2,4 +2,6 @@
 //!
 //! Refuses to know: HTTP, SQL, the command line.
 
+pub mod anchor;
+pub mod clock;
 pub mod expiry;

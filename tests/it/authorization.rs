@@ -41,7 +41,7 @@ fn permission(operation: &Operation) -> Permission {
 }
 
 /// Everything in the database as text, but for what merely notes that something was read.
-fn dump(app: &App) -> String {
+pub fn dump(app: &App) -> String {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = Connection::open_with_flags(&app.database, flags).unwrap();
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";

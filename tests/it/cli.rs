@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program without any of this machine's settings.
-fn entitled(args: &[&str]) -> Command {
+pub fn entitled(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entitled"));
     for (name, _) in std::env::vars_os() {
         let is_ours = name.to_str().is_some_and(|name| name.starts_with("ENTITLED_"));
@@ -24,31 +24,31 @@ fn entitled(args: &[&str]) -> Command {
 }
 
 /// A command on a data directory. One that should not start must not meet a port in use.
-fn on(data: &Path, command: &str) -> Command {
+pub fn on(data: &Path, command: &str) -> Command {
     let mut command = entitled(&[command, "--data", text(data)]);
     command.env("ENTITLED_LISTEN", "127.0.0.1:0");
     command
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// What a program that ends by itself printed, with its exit code.
 #[track_caller]
-fn ended(command: &mut Command, code: i32) -> Output {
+pub fn ended(command: &mut Command, code: i32) -> Output {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-fn stdout(output: &Output) -> &str {
+pub fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap().trim_end()
 }
 
 /// The one line that a failure is.
 #[track_caller]
-fn one_line(output: &Output) -> &str {
+pub fn one_line(output: &Output) -> &str {
     let text = std::str::from_utf8(&output.stderr).unwrap().trim_end();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.starts_with("entitled: "), "{text}");
@@ -56,7 +56,7 @@ fn one_line(output: &Output) -> &str {
 }
 
 /// A program that runs until it is told to end.
-struct Running {
+pub struct Running {
     child: Child,
     /// What it printed about itself so far.
     said: Vec<String>,
@@ -64,7 +64,7 @@ struct Running {
 
 impl Running {
     /// Starts it and reads from `stream` until a line that says `last`.
-    fn start(command: &mut Command, from: Stream, last: &str) -> Self {
+    pub fn start(command: &mut Command, from: Stream, last: &str) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -89,7 +89,7 @@ impl Running {
     }
 
     /// The service on a data directory and any free port.
-    fn serve(data: &Path, variables: &[(&str, &str)]) -> Self {
+    pub fn serve(data: &Path, variables: &[(&str, &str)]) -> Self {
         let args = ["serve", "--data", text(data), "--listen", "127.0.0.1:0"];
         let mut command = entitled(&args);
         command.envs(variables.iter().copied());
@@ -97,7 +97,7 @@ impl Running {
     }
 
     /// The address in the line of the log that says that it listens.
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let line: Value = serde_json::from_str(self.said.last().unwrap()).unwrap();
         line["url"].as_str().unwrap().to_owned()
     }
@@ -107,7 +107,7 @@ impl Running {
     }
 
     /// Tells it to end, by its own id; its exit code.
-    fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -128,13 +128,13 @@ impl Drop for Running {
     }
 }
 
-enum Stream {
+pub enum Stream {
     Out,
     Err,
 }
 
 /// A client command against a server.
-fn client(url: &str, key: &str, args: &[&str]) -> Command {
+pub fn client(url: &str, key: &str, args: &[&str]) -> Command {
     let mut command = entitled(args);
     command.env("ENTITLED_URL", url).env("ENTITLED_KEY", key);
     command
@@ -146,7 +146,7 @@ fn get(url: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().unwrap())
 }
 
-const ROOT: &str = "a-root-key-of-at-least-32-characters";
+pub const ROOT: &str = "a-root-key-of-at-least-32-characters";
 
 #[test]
 fn an_ephemeral_service_says_where_it_is_and_leaves_nothing_behind() {
@@ -453,6 +453,17 @@ fn the_demo_starts_at_once_and_prints_a_line_that_works() {
     ] {
         assert_eq!(ask(tenant, module, code), reason, "{tenant} {module}");
     }
+    let line = running.said.iter().find(|line| line.trim_start().starts_with("activation code"));
+    let code = line.unwrap().split_whitespace().nth(2).unwrap();
+    let redeem = format!(
+        "curl -s {url}/api/v1/activation-codes/redeem -H 'Authorization: Bearer {}' \
+         -H 'Content-Type: application/json' -d '{{\"code\": \"{code}\"}}'",
+        word("no-subscription ")
+    );
+    let redeemed = Command::new("sh").args(["-c", &redeem]).output().unwrap();
+    let redeemed: Value = serde_json::from_slice(&redeemed.stdout).unwrap();
+    assert_eq!(redeemed["status"], "trialing", "{redeemed:#}");
+    assert_eq!(ask("no-subscription", "zf", 0), "trial");
     let explain = ["explain", "--tenant", "mixed", "--feature", "multi_branch"];
     let explained = ended(&mut client(url, word("super_admin"), &explain), 0);
     assert!(stdout(&explained).contains("OUTCOME") && stdout(&explained).contains("growth"));

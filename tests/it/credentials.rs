@@ -91,6 +91,8 @@ fn token_faults(good: &str) -> Vec<Bad> {
         bearer("exp is text", &ours(&with(json!({"exp": "4102444800"})))),
         bearer("negative exp", &ours(&with(json!({"exp": -1})))),
         bearer("sub is no id", &ours(&with(json!({"sub": "a/../b"})))),
+        bearer("sub is that of the root key", &ours(&with(json!({"sub": "root"})))),
+        bearer("sub is that of an API key", &ours(&with(json!({"sub": "key:key_1"})))),
         bearer("a bound super admin", &ours(&with(json!({"tenant": "own"})))),
         bearer("a tenant admin of nothing", &ours(&with(json!({"role": "tenant_admin"})))),
         bearer("a tenant user of nothing", &ours(&with(json!({"role": "tenant_user"})))),

@@ -2,7 +2,12 @@
 //!
 //! `KEEP_DB=1` keeps the database of a failing test and prints where it lies.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use entitled::{
     clock::Clock,
@@ -23,7 +28,7 @@ use entitled::{
         policy::Policy,
         tokens::{TokenKeys, Tokens, issue},
     },
-    store::{Durability, StoreOptions},
+    store::{Durability, StoreOptions, anchor::Anchoring},
 };
 use reqwest::Method;
 use serde_json::Value;
@@ -44,6 +49,8 @@ pub struct Given {
     pub cache: CacheOptions,
     pub policy: Policy,
     pub edge: fn(&mut EdgeSettings),
+    /// From the directory of the database.
+    pub anchoring: fn(&Path) -> Anchoring,
 }
 
 impl Default for Given {
@@ -53,6 +60,7 @@ impl Default for Given {
             cache: CacheOptions::default(),
             policy: Policy::default(),
             edge: |_| {},
+            anchoring: |_| Anchoring::Off,
         }
     }
 }
@@ -125,8 +133,11 @@ impl App {
         let database = dir.path().join("entitled.db");
         let root = Keyring::new(Some(&Secret::new(ROOT_KEY))).unwrap();
         let keyring = Arc::new(root);
-        let options =
-            StoreOptions { durability: Durability::None, ..StoreOptions::at(database.clone()) };
+        let options = StoreOptions {
+            durability: Durability::None,
+            anchoring: (given.anchoring)(dir.path()),
+            ..StoreOptions::at(database.clone())
+        };
         let Given { gating, cache, policy, .. } = given;
         let service =
             Service::open(&options, cache, gating, policy, clock.clone(), keyring.clone()).unwrap();

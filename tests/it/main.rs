@@ -1,15 +1,22 @@
 //! Tests of the whole, from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod activation_codes;
+mod ai_billing;
 mod audit;
+mod audit_failure;
+mod audit_files;
 mod authorization;
 mod catalogs;
 mod cli;
 mod crash;
 mod credentials;
 mod decisions;
+mod expiry;
+mod four_eyes;
 mod freshness;
 mod gating;
+mod generations;
 mod given;
 mod grants;
 mod harness;
@@ -18,16 +25,20 @@ mod openapi;
 mod operations;
 mod oracle;
 mod overrides;
+mod overrides_report;
 mod payload;
 mod permissions;
 mod problems;
 mod query_plans;
+mod requests;
 mod responses;
 mod retail;
+mod rollback;
 mod schema;
 mod sources;
 mod storage;
 mod subscriptions;
+mod tampering;
 mod tenants;
 mod tidy;
 mod trials;

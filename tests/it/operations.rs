@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use entitled::http::{api::Apis, spec};
+use entitled::{
+    domain::callers::OperatorRole,
+    http::{api::Apis, spec},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -35,6 +38,14 @@ pub struct Subject {
     pub subscription: String,
     pub api_key: String,
     pub override_id: String,
+    pub activation_code: String,
+    /// The text of the code, which can be redeemed once.
+    pub code: String,
+    /// Asked for by ada of the tenant: hers to withdraw.
+    pub request: String,
+    /// Asked for by somebody else.
+    pub to_approve: String,
+    pub to_decline: String,
 }
 
 impl Operation {
@@ -60,6 +71,14 @@ impl Operation {
             &subject.subscription
         } else if self.path.contains("/overrides") {
             &subject.override_id
+        } else if self.path.contains("/activation-codes") {
+            &subject.activation_code
+        } else if self.path.ends_with("/approve") {
+            &subject.to_approve
+        } else if self.path.ends_with("/decline") {
+            &subject.to_decline
+        } else if self.path.contains("/requests") {
+            &subject.request
         } else {
             &subject.api_key
         };
@@ -71,7 +90,12 @@ impl Operation {
             .replace("{id}", id);
         assert!(!path.contains('{'), "a path parameter without an example: {path}");
         match self.id.as_str() {
-            "list_audit_events" | "list_overrides" => format!("{path}?tenant={}", subject.tenant),
+            "list_audit_events"
+            | "list_overrides"
+            | "list_requests"
+            | "list_override_exceptions" => {
+                format!("{path}?tenant={}", subject.tenant)
+            }
             _ => path,
         }
     }
@@ -90,7 +114,7 @@ impl Operation {
             "assign_plan" => json!({
                 "plan": "growth", "effective_from": "2027-01-01T00:00:00Z", "change_reason": reason
             }),
-            "update_subscription" => json!({"status": "suspended", "change_reason": reason}),
+            "update_subscription" => json!({"status": "cancelled", "change_reason": reason}),
             "migrate_subscription" => json!({"change_reason": reason}),
             "set_grant" => json!({"state": "enabled", "reason": reason}),
             "select_modules" | "put_admin_org_entitlements" => modules,
@@ -99,7 +123,15 @@ impl Operation {
                 "expires_at": "2026-04-01T00:00:00Z", "reason": reason
             }),
             "update_override" => json!({"reason": "another one"}),
+            "create_request" => json!({
+                "tenant": tenant, "key": "zf", "expires_at": "2026-04-01T00:00:00Z",
+                "reason": reason
+            }),
+            "approve_request" => json!({"expires_at": "2026-03-20T00:00:00Z"}),
+            "decline_request" => json!({"reason": reason}),
             "create_api_key" => json!({"name": "k", "role": "service", "tenant": tenant}),
+            "create_activation_code" => json!({"plan": "trial_unlimited", "max_redemptions": 3}),
+            "redeem_activation_code" => json!({"tenant": tenant, "code": "0000-0000-0000-0000"}),
             "apply_catalog" => return Body::Yaml(include_str!("../../examples/retail.yaml")),
             id => {
                 let takes_body = self.declared.get("requestBody").is_some();
@@ -112,13 +144,26 @@ impl Operation {
 
     /// Sends the example.
     pub async fn send(&self, by: &Client<'_>, subject: &Subject) -> Reply {
-        self.send_to(by, &self.path(subject), &subject.tenant).await
+        self.send_body(by, &self.path(subject), self.example(subject)).await
+    }
+
+    /// The body of the example for a subject.
+    pub fn example(&self, subject: &Subject) -> Body {
+        let mut body = self.body(&subject.tenant);
+        if let ("redeem_activation_code", Body::Json(body)) = (self.id.as_str(), &mut body) {
+            body["code"] = subject.code.as_str().into();
+        }
+        body
     }
 
     /// Sends the example to a path.
     pub async fn send_to(&self, by: &Client<'_>, path: &str, tenant: &str) -> Reply {
+        self.send_body(by, path, self.body(tenant)).await
+    }
+
+    async fn send_body(&self, by: &Client<'_>, path: &str, body: Body) -> Reply {
         let method = self.method.clone();
-        match self.body(tenant) {
+        match body {
             Body::None => by.send(method, path, None, &[]).await,
             Body::Json(body) => by.send(method, path, Some(body), &[]).await,
             Body::Yaml(text) => by.send_text(method, path, "application/yaml", text).await,
@@ -126,7 +171,8 @@ impl Operation {
     }
 }
 
-/// Every operation: those that read first, those that delete last.
+/// Every operation: those that read first, those that delete last. What ends the subscription that
+/// others are about comes after them.
 pub fn operations() -> Vec<Operation> {
     let mut all = Vec::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
@@ -140,12 +186,24 @@ pub fn operations() -> Vec<Operation> {
     let order = ["GET", "PATCH", "PUT", "POST", "DELETE"];
     all.sort_by_key(|operation| {
         let at = order.iter().position(|method| operation.method == *method);
-        (at.expect("a method that these tests know"), operation.path.clone())
+        let at = at.expect("a method that these tests know");
+        (at, operation.id == "redeem_activation_code", operation.path.clone())
     });
     all
 }
 
-/// Makes a tenant with a subscription, a grant and an API key.
+/// Asks for an override in a tenant.
+async fn request(app: &App, tenant: &str, by: &str, key: &str) -> String {
+    let body = json!({
+        "key": key, "expires_at": "2026-04-01T00:00:00Z", "reason": "for a test"
+    });
+    let by = app.caller(OperatorRole::TenantAdmin, Some(tenant), by);
+    let made = by.post("/api/v1/requests", body).await.expect(201);
+    made.body["id"].as_str().unwrap().to_owned()
+}
+
+/// Makes a tenant with a subscription, a grant, an API key, an override, requests and an activation
+/// code.
 pub async fn subject(app: &App, tenant: &str) -> Subject {
     app.tenant(tenant, json!({})).await;
     let subscription = app.assign(tenant, "starter", json!({})).await.body["id"].clone();
@@ -159,8 +217,15 @@ pub async fn subject(app: &App, tenant: &str) -> Subject {
         "expires_at": "2026-04-01T00:00:00Z", "reason": "for a test"
     });
     let made = app.root().post("/api/v1/admin/overrides", body).await.expect(201);
+    let body = json!({"plan": "trial_unlimited", "max_redemptions": 1, "duration_days": 30});
+    let code = app.root().post("/api/v1/admin/activation-codes", body).await.expect(201);
     Subject {
+        activation_code: code.body["id"].as_str().unwrap().to_owned(),
+        code: code.body["code"].as_str().unwrap().to_owned(),
         override_id: made.body["id"].as_str().unwrap().to_owned(),
+        request: request(app, tenant, "ada", "ecom").await,
+        to_approve: request(app, tenant, "eve", "ecom").await,
+        to_decline: request(app, tenant, "eve", "zf").await,
         tenant: tenant.to_owned(),
         subscription: subscription.as_str().unwrap().to_owned(),
         api_key: key.body["id"].as_str().unwrap().to_owned(),

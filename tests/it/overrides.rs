@@ -151,7 +151,7 @@ async fn a_removed_override_ends_at_once_and_once() {
         .expect_problem(409, "OVERRIDE_ENDED");
     app.advance(Duration::from_secs(7200));
     let run = app.root().post("/api/v1/admin/expiry/run", json!({})).await.expect(200);
-    assert_eq!(run.body, json!({"expired": 0, "failed": 0}));
+    assert_eq!(run.body, json!({"expired": 0, "failed": 0, "held": false}));
     assert_eq!(events(&app, "entitlement.override.removed").await.len(), 1);
     assert_eq!(events(&app, "entitlement.override.expired").await.len(), 0);
     assert_eq!(support(&app).get(&path).await.expect(200).body["state"], "removed");
@@ -207,10 +207,10 @@ async fn one_end_that_cannot_be_recorded_holds_up_no_other() {
     .unwrap();
     app.advance(Duration::from_secs(3600));
     let run = || async { app.root().post("/api/v1/admin/expiry/run", json!({})).await.body };
-    assert_eq!(run().await, json!({"expired": 2, "failed": 1}));
+    assert_eq!(run().await, json!({"expired": 2, "failed": 1, "held": false}));
     assert_eq!(app.service.expiry().failures_in_a_row(), 1);
     conn.execute_batch("DROP TRIGGER pay_fails;").unwrap();
-    assert_eq!(run().await, json!({"expired": 1, "failed": 0}));
+    assert_eq!(run().await, json!({"expired": 1, "failed": 0, "held": false}));
     assert_eq!(app.service.expiry().failures_in_a_row(), 0);
 }
 
@@ -260,4 +260,35 @@ async fn the_list_is_narrowed_and_paged() {
     app.clock.set("2026-03-03T00:00:00Z".parse::<Timestamp>().unwrap());
     assert_eq!(keys(ask("state=active".into()).await), ["zf"]);
     assert_eq!(keys(ask("state=expired".into()).await), ["pay", "dine"]);
+}
+
+#[tokio::test]
+async fn a_reason_that_shows_nothing_is_blank() {
+    let app = shop().await;
+    for blank in ["   ", "\u{200b}\u{200b}\u{200b}", "\u{feff}\u{2800}\u{3164}", "ab\u{202e}cde"] {
+        let body = about("dine", &json!({"reason": blank}));
+        let reply = support(&app).post(PATH, body).await.expect_problem(422, "INVALID_VALUE");
+        assert!(reply.body["fields"].get("reason").is_some(), "{blank:?}");
+    }
+    let body = about("dine", &json!({"reason": "Überbrückt: 升级"}));
+    support(&app).post(PATH, body).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_value_that_is_nested_too_deep_is_refused_and_one_that_is_not_replays() {
+    let app = App::start().await;
+    app.apply_catalog("features: {theme: {name: Theme, type: config}}").await;
+    app.tenant("shop", json!({})).await;
+    let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    for levels in [33, 100] {
+        let body = about("theme", &json!({"value": nested(levels)}));
+        let reply = support(&app).post(PATH, body).await.expect_problem(422, "INVALID_VALUE");
+        assert!(reply.body["fields"].get("value").is_some(), "{:#}", reply.body);
+    }
+    let body = about("theme", &json!({"value": nested(32)}));
+    let once = [("Idempotency-Key", "once")];
+    for _ in 0..2 {
+        let send = support(&app);
+        send.send(reqwest::Method::POST, PATH, Some(body.clone()), &once).await.expect(201);
+    }
 }

@@ -59,6 +59,7 @@ fn the_table_says_what_the_specification_says() {
         P::KeysManage,
         P::CacheManage,
         P::ExpiryRun,
+        P::ActivationCodesManage,
     ];
     for permission in changing {
         for role in OperatorRole::ALL {
@@ -68,16 +69,26 @@ fn the_table_says_what_the_specification_says() {
     }
     // Module selection and overrides are the changes that support makes; the auditor reads
     // everything but overrides.
-    for permission in [P::ModulesWrite, P::OverridesManage] {
+    let of_overrides = [P::OverridesManage, P::RequestsRead, P::RequestsWrite];
+    for permission in [P::ModulesWrite].into_iter().chain(of_overrides) {
         assert_eq!(allows(R::Support, permission), Reach::All, "{permission:?}");
         assert_eq!(allows(R::Auditor, permission), Reach::None, "{permission:?}");
+    }
+    // A tenant redeems a code for itself; support neither makes nor redeems one, but sees them.
+    for role in [R::Support, R::Auditor] {
+        assert_eq!(allows(role, P::ActivationCodesRead), Reach::All, "{role:?}");
+        assert_eq!(allows(role, P::ActivationCodesRedeem), Reach::None, "{role:?}");
     }
     let of_applications = [P::Check, P::EntitlementsRead, P::Me];
     for &permission in Permission::ALL {
         let may = of_applications.contains(&permission);
         let expected = |reach| if may { reach } else { Reach::None };
         assert_eq!(allows(R::Service, permission), expected(Reach::All), "{permission:?}");
-        assert_eq!(allows(R::TenantAdmin, permission), expected(Reach::Own), "{permission:?}");
+        // A tenant's admin may also redeem codes, ask for overrides, and read what was asked.
+        let of_admins = [P::ActivationCodesRedeem, P::RequestsRead, P::RequestsWrite];
+        let of_admin =
+            if of_admins.contains(&permission) { Reach::Own } else { expected(Reach::Own) };
+        assert_eq!(allows(R::TenantAdmin, permission), of_admin, "{permission:?}");
         assert_eq!(allows(R::TenantUser, permission), expected(Reach::Oneself), "{permission:?}");
     }
 }

@@ -208,3 +208,27 @@ async fn no_problem_says_anything_about_the_inside() {
     let found = app.root().get(&format!("{TENANTS}?q=%27%20OR%201%3D1")).await.expect(200).body;
     assert_eq!((&found["items"], &found["next_cursor"]), (&json!([]), &Value::Null));
 }
+
+#[tokio::test]
+async fn a_parameter_that_nobody_takes_is_never_passed_over() {
+    let app = App::start().await;
+    let root = app.root();
+    for (path, field) in [
+        ("/api/v1/admin/audit?tennant=acme", "tennant"),
+        ("/api/v1/admin/audit?tenant=acme&tenant=other", "tenant"),
+        ("/api/v1/admin/overrides?TENANT=acme", "TENANT"),
+        ("/api/v1/admin/tenants?limit=1&x", "x"),
+        ("/api/v1/me?user=ana", "user"),
+    ] {
+        let reply = root.get(path).await.expect_problem(422, "INVALID_VALUE");
+        assert!(reply.body["fields"].get(field).is_some(), "{path}: {:#}", reply.body);
+    }
+    let near = root.get("/api/v1/admin/audit?tennant=acme").await.body;
+    assert_eq!(near["fields"]["tennant"][0], "is no parameter here; did you mean tenant?");
+    root.get("/api/v1/admin/audit?tenant=acme&limit=1").await.expect(200);
+    // A stranger learns nothing of it.
+    app.nobody()
+        .get("/api/v1/admin/audit?tennant=acme")
+        .await
+        .expect_problem(401, "UNAUTHENTICATED");
+}

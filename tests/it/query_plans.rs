@@ -10,8 +10,9 @@ use crate::harness::App;
 /// Statements that may walk through a whole table or index, and why.
 const SCANS: &[(&str, &str)] = &[
     ("api_keys::usable", "every usable key is read into memory, at the start and after a change"),
+    ("anchor::end_of_trail", "the schema's own table, at the start"),
     ("audit::verify", "looks at every event there is"),
-    ("audit::tail", "the last row of a table is its last by key: one step"),
+    ("audit::last_row", "the last row of a table is its last by key: one step"),
     ("catalogs::newest", "the last row of a table is its last by key: one step"),
     ("catalogs::pinned", "looks at every subscription, when a catalog is applied"),
     ("migrate::schema_version", "the schema's own table, at the start"),

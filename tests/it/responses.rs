@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use entitled::{domain::callers::OperatorRole, engine::Gating};
+use entitled::{
+    domain::callers::OperatorRole,
+    engine::Gating,
+    service::policy::{Approval, Policy},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -76,7 +80,16 @@ fn problems() -> Vec<Stop> {
         Stop("apply_catalog", put.clone(), of("/catalog"), Some(json!({"modules": 1})), 422),
         Stop("get_catalog_version", get.clone(), of("/catalog/versions/99"), None, 404),
         Stop("set_grant", put, of("/tenants/own/grants/x"), Some(json!({"state": "on"})), 422),
-        Stop("create_api_key", post, of("/api-keys"), Some(json!({"name": ""})), 422),
+        Stop("create_api_key", post.clone(), of("/api-keys"), Some(json!({"name": ""})), 422),
+        Stop("approve_request", post.clone(), of("/requests/none/approve"), Some(json!({})), 404),
+        Stop("decline_request", post.clone(), of("/requests/none/decline"), Some(json!({})), 422),
+        Stop(
+            "list_override_exceptions",
+            get.clone(),
+            of("/overrides/report?unused_days=x"),
+            None,
+            422,
+        ),
         Stop("list_audit_events", get, of("/audit?from=yesterday"), None, 422),
     ]
 }
@@ -144,6 +157,10 @@ async fn tour(gating: Gating) -> Tour {
         tour.note(&operation.id, &operation.send(&user, &own).await);
         tour.note(&operation.id, &operation.send(&app.root(), &own).await);
     }
+    // Only who asked may withdraw.
+    let ada = app.caller(OperatorRole::TenantAdmin, Some("own"), "ada");
+    let path = format!("/api/v1/requests/{}", own.request);
+    tour.note("withdraw_request", &ada.delete(&path).await.expect(204));
     tour
 }
 
@@ -164,6 +181,29 @@ async fn answers_are_as_documented() {
 #[tokio::test]
 async fn answers_are_as_documented_where_nothing_is_enforced() {
     judge(&tour(Gating::OffByEnvironment).await);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_second_person_is_answered_as_documented() {
+    let policy = Policy { approval: Approval::FourEyes, ..Policy::default() };
+    let app = App::given(Given { policy, ..Given::default() }).await;
+    app.apply_catalog(include_str!("../../examples/retail.yaml")).await;
+    app.tenant("own", json!({})).await;
+    let mut tour = Tour::default();
+    let path = "/api/v1/admin/overrides";
+    let body = |key: &str, glass: bool| {
+        json!({
+            "tenant": "own", "key": key, "enabled": true, "break_glass": glass,
+            "expires_at": "2026-04-01T00:00:00Z", "reason": "for a test"
+        })
+    };
+    tour.note("put_override", &app.root().post(path, body("pay", false)).await.expect(202));
+    let made = app.root().post(path, body("dine", true)).await.expect(201);
+    tour.note("put_override", &made);
+    let there = format!("{path}/{}", made.body["id"].as_str().unwrap());
+    let change = app.root().patch(&there, json!({"enabled": false})).await.expect(202);
+    tour.note("update_override", &change);
+    assert!(tour.findings.is_empty(), "\n{}", tour.findings.join("\n"));
 }
 
 #[test]

@@ -306,22 +306,45 @@ async fn an_impersonated_user_sees_what_the_user_sees_and_who_impersonates() {
     }
 }
 
-#[tokio::test]
-async fn the_trial_by_activation_code_has_everything_until_it_ends() {
-    let app = on("trial_unlimited").await;
-
-    let before = payload(&app).await;
+/// What holds while the trial that hands out everything runs, and from its end on.
+async fn everything_until_day(app: &App, end: u32) {
+    let before = payload(app).await;
     assert_eq!(before["modules"], json!(MODULES));
     assert_eq!(before["module_access"]["zf"]["reason"], "trial");
-    assert_eq!(before["module_access"]["zf"]["expires_at"], day(14));
-    assert_eq!(before["plan"]["trial_expires_at"], day(14));
-    app.move_to_day(14);
-    let after = payload(&app).await;
+    assert_eq!(before["module_access"]["zf"]["expires_at"], day(end));
+    assert_eq!(before["plan"]["trial_expires_at"], day(end));
+    app.move_to_end_of_day(end);
+    assert_eq!(app.module("shop", "zf").await, "allowed trial");
+    app.move_to_day(end);
+    let after = payload(app).await;
     assert_eq!(
         (&after["blocked"], &after["modules"]),
         (&json!(false), &json!(["common", "owner"]))
     );
     assert_eq!(app.module("shop", "zf").await, "refused trial_expired MODULE_NOT_ENTITLED 403");
     let offer = json!([{"kind": "upgrade_plan", "plans": ["enterprise"]}]);
-    assert_eq!(remedies(&app, "zf").await, offer);
+    assert_eq!(remedies(app, "zf").await, offer);
+}
+
+#[tokio::test]
+async fn the_trial_by_activation_code_has_everything_until_it_ends() {
+    let app = on("starter").await;
+    let body = json!({"plan": "trial_unlimited", "max_redemptions": 1, "duration_days": 21});
+    let made = app.root().post("/api/v1/admin/activation-codes", body).await.expect(201).body;
+    assert_eq!(app.module("shop", "zf").await, "refused plan_limit MODULE_NOT_ENTITLED 403");
+
+    let admin = app.caller(OperatorRole::TenantAdmin, Some("shop"), "ada");
+    let body = json!({"tenant": "shop", "code": made["code"]});
+    let redeemed = admin.post("/api/v1/activation-codes/redeem", body.clone()).await.expect(201);
+
+    assert_eq!(redeemed.body["status"], "trialing");
+    everything_until_day(&app, 21).await;
+    let again = admin.post("/api/v1/activation-codes/redeem", body).await;
+    again.expect_problem(409, "ALREADY_REDEEMED");
+}
+
+#[tokio::test]
+async fn a_super_admin_assigns_the_trial_without_a_code() {
+    let app = on("trial_unlimited").await;
+    everything_until_day(&app, 14).await;
 }

@@ -11,7 +11,7 @@ fn tamper(app: &App, sql: &str) {
 }
 
 fn audit_rows(app: &App) -> u64 {
-    match Store::inspect(&app.database, entitled::store::audit::verify).unwrap() {
+    match Store::inspect(&app.database, |tx| entitled::store::audit::verify(tx, &[])).unwrap() {
         Verification::Intact { rows, .. } => rows,
         broken => panic!("{broken:?}"),
     }

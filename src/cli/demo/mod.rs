@@ -1,6 +1,7 @@
 //! `entitled serve --demo`: the products, each an instance of its own with a throw-away database,
 //! filled through the use cases.
 
+mod ai_billing;
 mod retail;
 mod seed;
 
@@ -9,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::seed::{Seed, Shown};
+use self::seed::{Seed, Shown, ShownCode};
 use super::{
     Exit, Failure,
     instance::{self, Doors, Instance},
@@ -21,7 +22,7 @@ use crate::{
     config::Settings,
     domain::{callers::OperatorRole, time::Timestamp},
     error::Error,
-    service::{api_keys::NewApiKey, keyring::Secret},
+    service::{Actor, api_keys::NewApiKey, keyring::Secret},
     store::Durability,
 };
 
@@ -35,12 +36,20 @@ struct Product {
 }
 
 /// The products, each on the port after the one before.
-const PRODUCTS: [Product; 1] = [Product {
-    name: "retail",
-    catalog: include_str!("../../../examples/retail.yaml"),
-    question: r#"{"tenant": "retail-only", "module": "accounting"}"#,
-    seed: |seed| Box::pin(retail::seed(seed)),
-}];
+const PRODUCTS: [Product; 2] = [
+    Product {
+        name: "retail",
+        catalog: include_str!("../../../examples/retail.yaml"),
+        question: r#"{"tenant": "retail-only", "module": "accounting"}"#,
+        seed: |seed| Box::pin(retail::seed(seed)),
+    },
+    Product {
+        name: "ai_billing",
+        catalog: include_str!("../../../examples/ai_billing.yaml"),
+        question: r#"{"tenant": "pro-plan", "features": ["ai_actions", "custom_reports"]}"#,
+        seed: |seed| Box::pin(ai_billing::seed(seed)),
+    },
+];
 
 /// Shows the products until `stop`.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Exit, Failure> {
@@ -52,7 +61,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Exit, F
         let database = dir.path().join("entitled.db");
         directories.push(dir);
         let options = settings.store(database, Durability::None);
-        let shown = Seed::plant(settings, &options, product).await?;
+        let (shown, codes) = Seed::plant(settings, &options, product).await?;
 
         let listener = instance::bind(address(settings.listen, place)?).await?;
         // Another keyring for each: a key of one product means nothing in another.
@@ -62,7 +71,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Exit, F
         };
         // The real clock, on what was written by one that was set back.
         let service = instance::open(settings, &options, Clock::system(), keyring)?;
-        let actor = instance::system_actor("demo");
+        let actor = Actor::system("demo");
         let admin = match settings.root()? {
             Some(root) => root,
             None => instance::make_key(&service, &actor, super_admin("demo admin")).await?,
@@ -75,7 +84,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Exit, F
         };
         let key = instance::make_key(&service, &actor, new).await?;
         let instance = Instance::new(service, listener, doors.tokens.clone());
-        output::print(&page(product, &instance.url(), &admin, &key, &shown))?;
+        output::print(&page(product, &instance.url(), &admin, &key, &shown, &codes))?;
         running.spawn(instance.run(settings.clone(), stop.clone()));
     }
     let mut exit = Exit::Ok;
@@ -104,15 +113,26 @@ fn address(first: SocketAddr, place: u16) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-fn page(product: &Product, url: &str, admin: &Secret, key: &Secret, shown: &[Shown]) -> String {
+fn page(
+    product: &Product,
+    url: &str,
+    admin: &Secret,
+    key: &Secret,
+    shown: &[Shown],
+    codes: &[ShownCode],
+) -> String {
     let Product { name, question, .. } = product;
     let (admin, key) = (admin.reveal(), key.reveal());
     let rows = shown.iter().map(|it| [it.tenant, it.story, it.key.reveal()]);
     let tenants = output::table(&["tenant", "what it shows", "its tenant_admin's key"], rows);
     let tenants: String = tenants.lines().map(|line| format!(" {line}\n")).collect();
+    let code = |ShownCode { code, story }: &ShownCode| {
+        format!("\n  activation code  {}  {story}\n", code.reveal())
+    };
+    let codes: String = codes.iter().map(code).collect();
     format!(
         "{name}: {url} (documentation: {url}/docs)\n\n  super_admin  {admin}\n  service      {key}\n\n\
-         {tenants}\nAsk why something is not allowed:\n\n  curl -s {url}/api/v1/check -H 'Authorization: \
+         {tenants}{codes}\nAsk why something is not allowed:\n\n  curl -s {url}/api/v1/check -H 'Authorization: \
          Bearer {key}' -H 'Content-Type: application/json' -d '{question}'\n\n"
     )
 }

@@ -39,6 +39,9 @@ pub async fn seed(seed: &Seed) -> Result<Vec<Shown>> {
     seed.plan(&suspended, "growth", Status::Active, None).await?;
     seed.suspend(&suspended, "demo").await?;
 
+    let story = "everything for 30 days; redeem it as the tenant_admin of no-subscription";
+    seed.code("trial_unlimited", 30, story).await?;
+
     Ok(vec![
         retail,
         dine,

@@ -2,12 +2,11 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use parking_lot::Mutex;
+
 use super::{Product, now};
 use crate::{
-    cli::{
-        Failure,
-        instance::{self, system_actor},
-    },
+    cli::{Failure, instance},
     clock::Clock,
     config::Settings,
     domain::{
@@ -21,12 +20,15 @@ use crate::{
     error::{Error, Result},
     service::{
         Actor, Service,
+        activation_codes::NewCode,
         api_keys::NewApiKey,
         catalogs::CatalogDocument,
         grants::{NewGrant, NewState},
         keyring::{Keyring, Secret},
+        overrides::Draft,
         subscriptions::Assignment,
         tenants::{NewTenant, StatusChange, TenantPatch},
+        values::Direction,
     },
     store::StoreOptions,
 };
@@ -50,6 +52,15 @@ pub struct Seed {
     actor: Actor,
     clock: Clock,
     now: Timestamp,
+    codes: Mutex<Vec<ShownCode>>,
+}
+
+/// An activation code to redeem.
+pub struct ShownCode {
+    /// The code.
+    pub code: Secret,
+    /// What it does.
+    pub story: &'static str,
 }
 
 /// How far back the story of a product begins.
@@ -61,17 +72,18 @@ impl Seed {
         settings: &Settings,
         options: &StoreOptions,
         product: &Product,
-    ) -> Result<Vec<Shown>, Failure> {
+    ) -> Result<(Vec<Shown>, Vec<ShownCode>), Failure> {
         let now = now();
         let clock = Clock::manual(days_before(now, DAYS_BACK));
         let keyring = Arc::new(Keyring::default());
         let service = instance::open(settings, options, clock.clone(), keyring)?;
-        let seed = Self { service, actor: system_actor("demo"), clock, now };
+        let actor = Actor::system("demo");
+        let seed = Self { service, actor, clock, now, codes: Mutex::default() };
         let document = CatalogDocument { text: product.catalog.into(), format: Format::Yaml };
         seed.service.apply_catalog(&seed.actor, document, None).await?;
         let shown = (product.seed)(&seed).await?;
         seed.service.store().stop().await;
-        Ok(shown)
+        Ok((shown, seed.codes.into_inner()))
     }
 
     /// What follows happens so many days ago. Time only goes forward.
@@ -155,6 +167,39 @@ impl Seed {
         };
         let tenant = parsed(tenant.tenant)?;
         self.service.set_grant(&self.actor, tenant, key, new, None).await.map(|_| ())
+    }
+
+    /// Opens or closes one key for a while.
+    pub async fn exception(
+        &self,
+        tenant: &Shown,
+        key: &str,
+        direction: Direction,
+        expires_at: Timestamp,
+    ) -> Result<()> {
+        let draft = Draft {
+            tenant: Some(parsed(tenant.tenant)?),
+            key: Some(key.parse().map_err(|_| Error::internal("a key of the demo"))?),
+            direction: Some(direction),
+            expires_at: Some(expires_at),
+            reason: Some("demo".into()),
+            ..Draft::default()
+        };
+        self.service.put_override(&self.actor, None, draft).await.map(|_| ())
+    }
+
+    /// Makes an activation code that one tenant can redeem, to be printed.
+    pub async fn code(&self, plan: &str, trial_days: u32, story: &'static str) -> Result<()> {
+        let new = NewCode {
+            plan: Some(plan.parse().map_err(|_| Error::internal("a plan of the demo"))?),
+            max_redemptions: Some(1),
+            duration_days: Some(trial_days),
+            ..NewCode::default()
+        };
+        let issued = self.service.create_activation_code(&self.actor, None, new).await?;
+        let code = issued.text.ok_or_else(|| Error::internal("a new code has no text"))?;
+        self.codes.lock().push(ShownCode { code, story });
+        Ok(())
     }
 
     /// Suspends a tenant.

@@ -7,6 +7,9 @@ use super::model::{Feature, FeatureKind, FeatureValue, Limit};
 /// Largest config value, in bytes of JSON.
 const MAX_CONFIG_BYTES: usize = 16_384;
 
+/// How deep a config value may be nested: less than any reader of JSON takes.
+const MAX_CONFIG_DEPTH: usize = 32;
+
 /// Reads a value that fits `feature`; the error says what was expected.
 ///
 /// # Errors
@@ -25,6 +28,9 @@ pub fn value_for(feature: &Feature, json: &Value) -> Result<FeatureValue, String
             value if value.to_string().len() > MAX_CONFIG_BYTES => {
                 Err(format!("it may have at most {MAX_CONFIG_BYTES} bytes"))
             }
+            value if depth(value) > MAX_CONFIG_DEPTH => {
+                Err(format!("it may be nested at most {MAX_CONFIG_DEPTH} levels deep"))
+            }
             value => Ok(FeatureValue::Config(value.clone())),
         },
     }
@@ -39,6 +45,15 @@ pub fn value_to_json(value: &FeatureValue) -> Value {
         FeatureValue::Limit(Limit::Unlimited) => Value::from("unlimited"),
         FeatureValue::Config(value) => value.clone(),
     }
+}
+
+fn depth(json: &Value) -> usize {
+    let inner = match json {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    };
+    inner.map_or(usize::from(json.is_array() || json.is_object()), |inner| inner + 1)
 }
 
 fn limit(json: &Value) -> Option<Limit> {

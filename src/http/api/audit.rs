@@ -4,21 +4,26 @@ use poem_openapi::{Object, OpenApi, param::Query};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Tag;
+use super::{
+    Tag,
+    audit_export::{Download, Trail},
+};
 use crate::{
     domain::{
         audit::{AuditActor, AuditRecord},
         keys::TenantKey,
         time::Timestamp,
     },
+    error::{Error, Fault},
     http::{
+        accept::Written,
         auth::{Caller, needs},
         failure::Answer,
         paging::{Cursor, Limit, Page},
         payload::Json,
         types::Text,
     },
-    service::Service,
+    service::{Service, audit_export::ExportFormat},
     store::audit::AuditFilter,
 };
 
@@ -74,11 +79,14 @@ pub struct ActorView {
 impl AuditApi {
     /// List audit events
     ///
-    /// Newest first.
+    /// Newest first, in pages. With `Accept: application/x-ndjson` or `text/csv` everything that is
+    /// selected, oldest first, as a file. A line of JSON is an event as it stands in a page; in CSV a
+    /// cell that a spreadsheet would take for a formula begins with `'`.
     #[oai(path = "/audit", method = "get", operation_id = "list_audit_events")]
     async fn list_audit_events(
         &self,
         caller: Caller<needs::AuditRead>,
+        written: Written,
         /// About this tenant.
         tenant: Query<Option<TenantKey>>,
         /// Events whose name starts so: `subscription.`
@@ -89,11 +97,11 @@ impl AuditApi {
         from: Query<Option<Timestamp>>,
         /// Before.
         to: Query<Option<Timestamp>>,
-        /// How many at most.
+        /// How many at most. Not for an export.
         limit: Query<Option<Limit>>,
-        /// The `next_cursor` of the page before.
+        /// The `next_cursor` of the page before. Not for an export.
         cursor: Query<Option<Cursor>>,
-    ) -> Answer<Json<Page<AuditView>>> {
+    ) -> Answer<Trail> {
         let filter = AuditFilter {
             tenant: tenant.0,
             event: event.0.map(Text::into_string),
@@ -101,11 +109,30 @@ impl AuditApi {
             from: from.0,
             to: to.0,
         };
+        let format = match written {
+            Written::Page => None,
+            Written::Lines => Some(ExportFormat::Jsonl),
+            Written::Table => Some(ExportFormat::Csv),
+        };
+        if let Some(format) = format {
+            no_pages([("limit", limit.0.is_some()), ("cursor", cursor.0.is_some())])?;
+            let export = self.0.export_audit(&caller.actor, filter).await?;
+            return Ok(Trail::Whole(Download::begin(format, export).await?));
+        }
         let before = cursor.0.map(|cursor| cursor.key()).transpose()?;
         let limit = limit.0.unwrap_or_default().get();
         let page = self.0.audit(&caller.actor, filter, before, limit).await?;
-        Ok(Json(Page::of(page, AuditView::from)?))
+        Ok(Trail::Page(Json(Page::of(page, AuditView::from)?)))
     }
+}
+
+/// An export has no pages: half of one would look like all of it.
+fn no_pages(parameters: [(&str, bool); 2]) -> Result<(), Error> {
+    let given = parameters.into_iter().filter(|(_, is_there)| *is_there);
+    let faults: Vec<_> = given
+        .map(|(name, _)| Fault::new(name, "is for pages; leave it out, an export has everything"))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "INVALID_VALUE", faults }) }
 }
 
 impl From<AuditRecord> for AuditView {

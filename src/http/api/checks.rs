@@ -246,8 +246,8 @@ pub struct SourceView {
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Remedy")]
 pub struct RemedyView {
-    /// `upgrade_plan`, `buy_add_on`, `start_trial`, `settle_invoice`, `contact_admin` or
-    /// `wait_until`.
+    /// `upgrade_plan`, `buy_add_on`, `start_trial`, `settle_invoice`, `contact_admin`, `wait_until`
+    /// or `request_access`.
     kind: Word,
     /// The plans, lowest rank first; only of `upgrade_plan` and `buy_add_on`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -503,6 +503,7 @@ impl From<Remedy> for RemedyView {
             Remedy::SettleInvoice => ("settle_invoice", None, None),
             Remedy::ContactAdmin => ("contact_admin", None, None),
             Remedy::WaitUntil(at) => ("wait_until", None, Some(at)),
+            Remedy::RequestAccess => ("request_access", None, None),
         };
         Self { kind: Word::of(kind), plans, at }
     }

@@ -1,15 +1,19 @@
 //! The operations, one file for each resource. Bodies and views stand beside their handlers: they
 //! are not domain types, and each conversion takes its source apart, so that no field is forgotten.
 
+pub mod activation_codes;
 pub mod api_keys;
 pub mod audit;
+pub mod audit_export;
 pub mod cache;
 pub mod catalogs;
 pub mod checks;
 pub mod entitlements;
 pub mod grants;
 pub mod overrides;
+pub mod overrides_report;
 pub mod parts;
+pub mod requests;
 pub mod subscriptions;
 pub mod tenants;
 
@@ -35,6 +39,9 @@ pub type Apis = (
     api_keys::ApiKeysApi,
     cache::CacheApi,
     overrides::OverridesApi,
+    activation_codes::ActivationCodesApi,
+    overrides_report::OverridesReportApi,
+    requests::RequestsApi,
 );
 
 /// All operations of `service`.
@@ -53,6 +60,9 @@ pub fn apis(service: &Service) -> Apis {
         api_keys::ApiKeysApi(service()),
         cache::CacheApi(service()),
         overrides::OverridesApi(service()),
+        activation_codes::ActivationCodesApi(service()),
+        overrides_report::OverridesReportApi(service()),
+        requests::RequestsApi(service()),
     )
 }
 
@@ -72,6 +82,10 @@ enum Tag {
     Grants,
     /// Governed exceptions that always expire.
     Overrides,
+    /// Codes that put a tenant on a plan.
+    ActivationCodes,
+    /// Overrides that somebody wants and somebody else decides about.
+    Requests,
     /// What happened.
     Audit,
     /// Who may call.

@@ -7,12 +7,13 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Tag, once};
+use super::{Tag, once, requests::RequestView};
 use crate::{
     domain::{
         catalog::value_to_json,
         keys::{EntitlementKey, TenantKey},
         overrides::{Effect, GovernedOverride, Override, OverrideEnd},
+        requests::OverrideRequest,
         time::Timestamp,
     },
     error::Fault,
@@ -23,13 +24,14 @@ use crate::{
         lenient::Lenient,
         paging::{Cursor, Limit, Page},
         payload::Json,
-        replies::{Done, Stored, Tagged},
+        replies::{Done, Governed, Stored, Tagged},
         types::IdempotencyKey,
         words::Word,
     },
     service::{
         Service,
-        overrides::{Draft, OverridePatch, Written, state},
+        expiry::ExpiryRun,
+        overrides::{Draft, OverridePatch, Put, Way, Written, state},
         values::Direction,
     },
     store::overrides::{OverrideFilter, OverrideState},
@@ -55,6 +57,8 @@ pub struct OverrideBody {
     expires_at: Lenient<Timestamp>,
     /// Why, in 3 to 500 characters.
     reason: Lenient<String>,
+    /// Take effect at once where a second person is wanted; for super admins, and marked as such.
+    break_glass: Option<Lenient<bool>>,
 }
 
 impl poem_openapi::types::Example for OverrideBody {
@@ -66,6 +70,7 @@ impl poem_openapi::types::Example for OverrideBody {
             value: None,
             expires_at: Lenient::Good(Timestamp::from_micros(1_798_761_600_000_000)),
             reason: Lenient::Good("Bridges the upgrade".into()),
+            break_glass: None,
         }
     }
 }
@@ -83,6 +88,8 @@ pub struct OverridePatchBody {
     expires_at: Option<Value>,
     /// Another reason.
     reason: Option<Value>,
+    /// Take effect at once where a second person is wanted; for super admins, and marked as such.
+    break_glass: Option<Lenient<bool>>,
 }
 
 impl poem_openapi::types::Example for OverridePatchBody {
@@ -122,6 +129,10 @@ pub struct OverrideView {
     created_by: String,
     /// When it was last changed.
     updated_at: Timestamp,
+    /// Its present form took effect at once by breaking the glass, and nobody approved it since.
+    break_glass: bool,
+    /// When it last decided a check, to the minute; written down about once a minute.
+    last_used_at: Option<Timestamp>,
 }
 
 /// What a run of the expiry worker did.
@@ -132,6 +143,9 @@ pub struct ExpiryRunView {
     expired: u64,
     /// Things whose end could not be recorded; the next run tries again.
     failed: u64,
+    /// The system's clock has jumped ahead, so nothing was recorded; what has ended is not honoured
+    /// all the same.
+    held: bool,
 }
 
 /// Where an override stands, as a filter.
@@ -151,6 +165,8 @@ impl OverridesApi {
     /// Make an override, or change the one that is open
     ///
     /// One is open for each tenant and key: a second call changes it. 201 for a new one, else 200.
+    /// Where two people must agree: 202 with the request that waits, and nothing changes until
+    /// somebody else approves it.
     #[oai(path = "/overrides", method = "post", operation_id = "put_override")]
     async fn put_override(
         &self,
@@ -159,14 +175,17 @@ impl OverridesApi {
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<IdempotencyKey>>,
         body: Json<OverrideBody>,
-    ) -> Answer<Stored<OverrideView>> {
+    ) -> Answer<Governed<Stored<OverrideView>, RequestView>> {
         let once = once(key.0.as_ref(), "put_override", "", &body.0)?;
-        let written = self.0.put_override(&caller.actor, once, body.0.into()).await?;
-        let Written { governed, is_new } = written;
+        let Written { governed, is_new } =
+            match self.0.put_override(&caller.actor, once, body.0.into()).await? {
+                Put::Written(written) => written,
+                Put::Waits(request) => return Ok(self.waits(request)),
+            };
         let location = format!("/api/v1/admin/overrides/{}", governed.exception.id);
         let etag = ETag::of_revision(governed.revision);
         let view = OverrideView::of(governed, self.0.clock().now());
-        Ok(Stored::new(is_new.then_some(location), etag, view))
+        Ok(Governed::Done(Stored::new(is_new.then_some(location), etag, view)))
     }
 
     /// List overrides
@@ -220,6 +239,9 @@ impl OverridesApi {
     }
 
     /// Change an override
+    ///
+    /// Where two people must agree: 202 with the request that waits; the override holds unchanged
+    /// until somebody else approves it.
     #[oai(path = "/overrides/:id", method = "patch", operation_id = "update_override")]
     async fn update_override(
         &self,
@@ -230,10 +252,13 @@ impl OverridesApi {
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<OverridePatchBody>,
-    ) -> Answer<Tagged<Json<OverrideView>>> {
+    ) -> Answer<Governed<Tagged<Json<OverrideView>>, RequestView>> {
         let expected = IfMatch::expected(expected.0)?;
         let patch = body.0.into();
-        Ok(self.tagged(self.0.update_override(&caller.actor, id.0, patch, expected).await?))
+        Ok(match self.0.update_override(&caller.actor, id.0, patch, expected).await? {
+            Put::Written(written) => Governed::Done(self.tagged(written.governed)),
+            Put::Waits(request) => self.waits(request),
+        })
     }
 
     /// Remove an override
@@ -257,39 +282,76 @@ impl OverridesApi {
     /// The worker does it by itself; decisions never wait for it.
     #[oai(path = "/expiry/run", method = "post", operation_id = "run_expiry")]
     async fn run_expiry(&self, caller: Caller<needs::ExpiryRun>) -> Answer<Json<ExpiryRunView>> {
-        let run = self.0.run_expiry(&caller.actor).await?;
-        Ok(Json(ExpiryRunView { expired: run.expired, failed: run.failed }))
+        let ExpiryRun { expired, failed, is_held: held } = self.0.run_expiry(&caller.actor).await?;
+        Ok(Json(ExpiryRunView { expired, failed, held }))
     }
 }
 
 impl OverridesApi {
+    fn waits<R>(&self, request: OverrideRequest) -> Governed<R, RequestView> {
+        let location = RequestView::path(&request.id);
+        Governed::Waits(location, Json(RequestView::of(request, self.0.clock().now())))
+    }
+
     fn tagged(&self, governed: GovernedOverride) -> Tagged<Json<OverrideView>> {
         let etag = ETag::of_revision(governed.revision);
         Tagged::Fresh(etag, Json(OverrideView::of(governed, self.0.clock().now())))
     }
 }
 
-fn direction(enabled: bool) -> Direction {
+pub(super) fn direction(enabled: bool) -> Direction {
     if enabled { Direction::Given } else { Direction::Withheld }
 }
 
-/// A reason of 3 to 500 characters after trimming, on one line.
-fn reason(text: String, faults: &mut Vec<Fault>) -> Option<String> {
+/// A text of 3 to 500 characters after trimming, on one line.
+pub(super) fn line(text: &str, field: &str, faults: &mut Vec<Fault>) -> Option<String> {
     let trimmed = text.trim();
-    if !(3..=500).contains(&trimmed.chars().count()) {
-        faults.push(Fault::new("reason", "must have 3 to 500 characters"));
+    let seen = trimmed.chars().filter(|c| !is_unseen(*c)).count();
+    if seen < 3 || trimmed.chars().count() > 500 {
+        faults.push(Fault::new(field, "must have 3 to 500 characters"));
         return None;
     }
-    if trimmed.chars().any(char::is_control) {
-        faults.push(Fault::new("reason", "must hold no control characters"));
+    if trimmed.chars().any(|c| c.is_control() || turns_around(c)) {
+        let message = "must hold no control characters, those of the direction of text included";
+        faults.push(Fault::new(field, message));
         return None;
     }
     Some(trimmed.to_owned())
 }
 
+/// Whether a character shows nothing, so that a text of such is blank.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}')
+        || turns_around(c)
+}
+
+/// Whether a character changes the direction of what follows, so that a text reads as another.
+fn turns_around(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// An effect as it stands in answers.
+pub(super) fn effect(effect: &Effect) -> (bool, Option<Value>) {
+    match effect {
+        Effect::Enable => (true, None),
+        Effect::Set(value) => (true, Some(value_to_json(value))),
+        Effect::Disable => (false, None),
+    }
+}
+
+fn way(break_glass: Option<Lenient<bool>>, faults: &mut Vec<Fault>) -> Way {
+    match break_glass.unwrap_or_default().optional("break_glass", faults) {
+        Some(true) => Way::BreakGlass,
+        Some(false) | None => Way::Ordinary,
+    }
+}
+
 impl From<OverrideBody> for Draft {
     fn from(body: OverrideBody) -> Self {
-        let OverrideBody { tenant, key, enabled, value, expires_at, reason: why } = body;
+        let OverrideBody { tenant, key, enabled, value, expires_at, reason, break_glass } = body;
         let mut faults = Vec::new();
         Self {
             tenant: tenant.required("tenant", &mut faults),
@@ -297,7 +359,10 @@ impl From<OverrideBody> for Draft {
             direction: enabled.required("enabled", &mut faults).map(direction),
             value,
             expires_at: expires_at.required("expires_at", &mut faults),
-            reason: why.required("reason", &mut faults).and_then(|why| reason(why, &mut faults)),
+            reason: reason
+                .required("reason", &mut faults)
+                .and_then(|why| line(&why, "reason", &mut faults)),
+            way: way(break_glass, &mut faults),
             faults,
         }
     }
@@ -308,41 +373,41 @@ impl From<OverridePatchBody> for OverridePatch {
         fn lenient<T: serde::de::DeserializeOwned>(value: Option<Value>) -> Lenient<T> {
             serde_json::from_value(value.unwrap_or_default()).unwrap_or_default()
         }
-        let OverridePatchBody { enabled, value, expires_at, reason: why } = body;
+        let OverridePatchBody { enabled, value, expires_at, reason, break_glass } = body;
         let mut faults = Vec::new();
         Self {
             direction: lenient(enabled).optional("enabled", &mut faults).map(direction),
             value,
             expires_at: lenient(expires_at).optional("expires_at", &mut faults),
-            reason: lenient(why)
+            reason: lenient::<String>(reason)
                 .optional("reason", &mut faults)
-                .and_then(|why| reason(why, &mut faults)),
+                .and_then(|why| line(&why, "reason", &mut faults)),
+            way: way(break_glass, &mut faults),
             faults,
         }
     }
 }
 
 impl OverrideView {
-    fn of(governed: GovernedOverride, now: Timestamp) -> Self {
+    pub(super) fn of(governed: GovernedOverride, now: Timestamp) -> Self {
         let state = Word::of(match state(&governed, now) {
             OverrideState::Active => "active",
             OverrideState::Expired => "expired",
             OverrideState::Removed => "removed",
         });
         let GovernedOverride {
-            exception: Override { id, tenant, key, effect, expires_at, reason },
+            exception: Override { id, tenant, key, effect: decides, expires_at, reason },
             ended,
             renewals,
             created_at,
             created_by,
             updated_at,
             revision: _,
+            is_announced: _,
+            break_glass,
+            last_used_at,
         } = governed;
-        let (enabled, value) = match effect {
-            Effect::Enable => (true, None),
-            Effect::Set(value) => (true, Some(value_to_json(&value))),
-            Effect::Disable => (false, None),
-        };
+        let (enabled, value) = effect(&decides);
         Self {
             id,
             tenant,
@@ -357,6 +422,8 @@ impl OverrideView {
             created_at,
             created_by,
             updated_at,
+            break_glass,
+            last_used_at,
         }
     }
 }

@@ -278,5 +278,7 @@ fn remedy(it: &Remedy) -> &'static str {
         Remedy::SettleInvoice => "settle_invoice",
         Remedy::ContactAdmin => "contact_admin",
         Remedy::WaitUntil(_) => "wait_until",
+        // The service's part: it depends on who asks.
+        Remedy::RequestAccess => "request_access",
     }
 }

@@ -77,7 +77,8 @@ fn a_value_must_fit_its_feature() {
 
 #[test]
 fn the_canonical_document_parses_back() {
-    for text in [examples::RETAIL, examples::SPEC, examples::MUCH, "{}"] {
+    let products = [examples::RETAIL, examples::AI_BILLING];
+    for text in products.into_iter().chain([examples::SPEC, examples::MUCH, "{}"]) {
         let catalog = yaml(text);
         let document = to_json(&catalog).to_string();
         assert_eq!(parse(&document, Format::Json).as_ref(), Ok(&catalog), "{document}");

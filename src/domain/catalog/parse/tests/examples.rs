@@ -6,6 +6,10 @@ use crate::domain::catalog::{Access, resolve};
 /// The retail product.
 pub const RETAIL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/retail.yaml"));
 
+/// The AI billing product.
+pub const AI_BILLING: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ai_billing.yaml"));
+
 /// The specification's own examples, sections 2 and 8, with what they name.
 pub const SPEC: &str = r#"
 modules:

@@ -1,0 +1,54 @@
+//! What the expiry worker does for each kind of thing: the one change and the one event.
+//!
+//! Invariants: each marks its row in the same transaction, so that it is recorded once; a row that
+//! was ended or moved in the meantime gives no event.
+
+use super::{grants, overrides, subscriptions::event};
+use crate::{
+    domain::{audit::Event, overrides::OverrideEnd},
+    error::Result,
+    store::{self, WriteTx, due::Due, subscription_ends},
+};
+
+/// An override has ended by itself.
+pub(super) fn expire_override(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let found = store::overrides::get(tx.read(), &due.id)?;
+    if found.ended.is_some() || found.exception.expires_at > tx.now() {
+        return Ok(None);
+    }
+    overrides::end(tx, found, OverrideEnd::Expired).map(Some)
+}
+
+/// An override ends soon.
+pub(super) fn announce_override(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let found = store::overrides::get(tx.read(), &due.id)?;
+    let is_as_seen = found.ended.is_none() && found.exception.expires_at == due.at;
+    if !is_as_seen || found.is_announced || due.at <= tx.now() {
+        return Ok(None);
+    }
+    overrides::announce(tx, found).map(Some)
+}
+
+/// The trial of a grant has ended.
+pub(super) fn end_trial_of_grant(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let grant = store::grants::take_trial(tx, due)?;
+    Ok(grant.map(|grant| grants::trial_expired(&grant)))
+}
+
+/// The trial of a subscription has ended.
+pub(super) fn end_trial_of_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let subscription = subscription_ends::take_trial(tx, due)?;
+    Ok(subscription.map(|s| event("subscription.trial_expired", Some(&s), Some(&s))))
+}
+
+/// A subscription has ended.
+pub(super) fn end_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let subscription = subscription_ends::take_end(tx, due)?;
+    Ok(subscription.map(|s| event("subscription.ended", Some(&s), None)))
+}
+
+/// A scheduled subscription has begun.
+pub(super) fn start_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let subscription = subscription_ends::take_start(tx, due)?;
+    Ok(subscription.map(|s| event("subscription.started", None, Some(&s))))
+}

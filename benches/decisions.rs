@@ -60,6 +60,9 @@ fn in_process() {
         module: module.parse().ok(),
         features: features.iter().filter_map(|f| f.parse().ok()).collect(),
         features_match: Match::All,
+        permission: None,
+        context: None,
+        tier_at_least: None,
     };
     let cases = [
         ("allowed by the plan", ask("retail", &[])),
@@ -68,7 +71,7 @@ fn in_process() {
     ];
     println!("in process, one thread:");
     for (name, question) in &cases {
-        let rate = rate(|| drop(black_box(decide(&world, &facts, black_box(question), now))));
+        let rate = rate(|| drop(black_box(decide(&world, &facts, None, black_box(question), now))));
         println!("  decide, {name:<28} {rate:>12.0} /s  {:>6.0} ns", 1e9 / rate);
     }
     let rate = rate(|| drop(black_box(entitlements(&world, &facts, None, now))));

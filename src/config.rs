@@ -27,8 +27,8 @@ use crate::{
         listener,
     },
     service::{
-        cache::CacheOptions,
         keyring::Secret,
+        memory::CacheOptions,
         policy::{Approval, Policy},
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
@@ -65,6 +65,8 @@ pub struct Settings {
     pub governance: Governance,
     /// How long the audit trail is kept.
     pub audit: Audit,
+    /// How long it is kept what users did.
+    pub activity: Activity,
     /// How what ends by itself is recorded.
     pub expiry: Expiry,
     /// What bounds the service.
@@ -88,6 +90,14 @@ pub struct Governance {
 #[serde(deny_unknown_fields)]
 pub struct Audit {
     /// Older events are pruned; 0 keeps everything.
+    pub retention_days: u32,
+}
+
+/// How long it is kept what users did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activity {
+    /// Older activity is pruned; 0 keeps everything.
     pub retention_days: u32,
 }
 
@@ -160,12 +170,16 @@ pub struct Limits {
     pub write_queue: usize,
     /// Changes that may share one commit.
     pub write_group: usize,
+    /// Activity that may wait in memory to be written.
+    pub activity_queue: usize,
     /// Connections to the database that read.
     pub readers: u32,
     /// The page cache of each connection to the database.
     pub page_cache_kib: u32,
     /// Tenants in memory.
     pub cached_tenants: usize,
+    /// Users in memory, each counted once for every tenant and once for what holds everywhere.
+    pub cached_users: usize,
     /// How long a tenant stays in memory without being read again: a backstop.
     #[serde(rename = "cache_seconds", with = "seconds")]
     pub cache_ttl: Duration,
@@ -185,9 +199,11 @@ impl Default for Limits {
             shutdown_seconds: 20,
             write_queue: 1024,
             write_group: 64,
+            activity_queue: 50_000,
             readers: 4,
             page_cache_kib: 8 * 1024,
             cached_tenants: 100_000,
+            cached_users: 400_000,
             cache_ttl: Duration::from_secs(300),
         }
     }
@@ -209,6 +225,7 @@ impl Default for Settings {
                 request_days: 30,
             },
             audit: Audit::default(),
+            activity: Activity { retention_days: 90 },
             expiry: Expiry { ends_soon_hours: 72, hold_seconds: 600 },
             limits: Limits::default(),
         }
@@ -254,19 +271,25 @@ impl Settings {
     /// How much the service keeps in memory.
     #[must_use]
     pub fn cache(&self) -> CacheOptions {
-        CacheOptions { tenants: self.limits.cached_tenants, ttl: self.limits.cache_ttl }
+        CacheOptions {
+            tenants: self.limits.cached_tenants,
+            users: self.limits.cached_users,
+            ttl: self.limits.cache_ttl,
+        }
     }
 
     /// The rules that people and the worker are held to.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { governance, audit, expiry, .. } = self;
-        let retention = (audit.retention_days > 0).then(|| Span::days(audit.retention_days));
+        let Self { governance, audit, activity, expiry, limits, .. } = self;
+        let retention = |days: u32| (days > 0).then(|| Span::days(days));
         Policy {
             override_horizon: Span::days(governance.override_horizon_days),
             approval: if governance.four_eyes { Approval::FourEyes } else { Approval::OnePerson },
             request_lifetime: Span::days(governance.request_days),
-            audit_retention: retention,
+            audit_retention: retention(audit.retention_days),
+            activity_retention: retention(activity.retention_days),
+            activity_queue: limits.activity_queue,
             ends_soon: Span::hours(expiry.ends_soon_hours),
             hold: Duration::from_secs(expiry.hold_seconds.into()),
         }

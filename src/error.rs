@@ -20,6 +20,10 @@ pub enum Error {
     /// The caller's role does not permit it: 403.
     #[error("{0}")]
     Forbidden(String),
+    /// The way in which its module is handed out does not permit it: 403
+    /// `PROVISIONING_NOT_ALLOWED`.
+    #[error("{0}")]
+    ProvisioningNotAllowed(String),
     /// There is no such tenant, or the caller may not know of it: 404 `TENANT_NOT_FOUND`.
     #[error("There is no tenant “{0}”.")]
     TenantNotFound(String),

@@ -14,8 +14,8 @@ use entitled::{
     },
     service::{
         Service,
-        cache::CacheOptions,
         keyring::{Keyring, Secret},
+        memory::CacheOptions,
         policy::Policy,
     },
     store::{Durability, StoreOptions},

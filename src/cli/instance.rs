@@ -116,6 +116,7 @@ impl Instance {
         let upkeep = tokio::spawn(upkeep(service.clone(), stop.clone()));
         let expiry = tokio::spawn(worker::expiry::run(service.clone(), stop.clone()));
         let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
+        let activity = tokio::spawn(worker::activity::run(service.clone(), stop.clone()));
         let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
         let fatal = tokio::select! {
             ended = &mut server => {
@@ -134,6 +135,9 @@ impl Instance {
         let _ = expiry.await;
         let _ = clock.await;
         let _ = anchor.await;
+        let _ = activity.await;
+        // No request adds to it any more.
+        worker::activity::finish(&service).await;
         if let Err(error) = service.record_uses().await {
             tracing::warn!(error = error.chain(), "uses were not recorded");
         }
@@ -182,6 +186,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
             outcome = outcome.and(service.store().checkpoint().await);
         }
         let outcome = outcome.and(service.prune_audit(&actor).await.map(drop));
+        let outcome = outcome.and(service.prune_activity().await.map(drop));
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }

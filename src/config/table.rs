@@ -40,7 +40,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 34] = [
+pub const SETTINGS: [Setting; 37] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -58,6 +58,7 @@ pub const SETTINGS: [Setting; 34] = [
     setting("governance.four_eyes", Kind::Switch),
     setting("governance.request_days", DAYS),
     setting("audit.retention_days", Kind::Number(0, 36_500)),
+    setting("activity.retention_days", Kind::Number(0, 36_500)),
     setting("expiry.ends_soon_hours", Kind::Number(1, 8_784)),
     setting("expiry.hold_seconds", SECONDS),
     setting("limits.body_bytes", BYTES),
@@ -72,9 +73,11 @@ pub const SETTINGS: [Setting; 34] = [
     setting("limits.shutdown_seconds", SECONDS),
     setting("limits.write_queue", Kind::Number(1, 1_000_000)),
     setting("limits.write_group", Kind::Number(1, 10_000)),
+    setting("limits.activity_queue", Kind::Number(1_000, 10_000_000)),
     setting("limits.readers", Kind::Number(1, 1000)),
     setting("limits.page_cache_kib", Kind::Number(64, 1 << 24)),
     setting("limits.cached_tenants", Kind::Number(1, 100_000_000)),
+    setting("limits.cached_users", Kind::Number(1, 1_000_000_000)),
     setting("limits.cache_seconds", SECONDS),
 ];
 

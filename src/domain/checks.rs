@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::domain::{
     catalog::Match,
-    keys::{FeatureKey, ModuleKey, PlanKey, UserKey},
+    contexts::ContextKey,
+    keys::{FeatureKey, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, UserKey},
     time::Timestamp,
 };
 
@@ -27,6 +28,12 @@ pub struct Question {
     pub features: Vec<FeatureKey>,
     /// Whether all or any of the features are needed.
     pub features_match: Match,
+    /// The permission needed.
+    pub permission: Option<PermissionKey>,
+    /// Where the permission is needed; the tenant as a whole if unset.
+    pub context: Option<ContextKey>,
+    /// The lowest tier that passes.
+    pub tier_at_least: Option<PlanKey>,
 }
 
 /// How the caller works with the application.
@@ -119,13 +126,25 @@ pub enum Reason {
     AddOn,
     /// Refused: the plan does not give it.
     PlanLimit,
-    /// Refused: nothing gives it to a tenant with direct billing.
+    /// Refused: nothing gives it to a tenant with direct billing, or to a user without a tenant.
     NotGranted,
+    /// Allowed to this user alone.
+    UserEntitlement,
+    /// Refused: it takes a seat, and the user has none.
+    SeatRequired,
+    /// Allowed by a role that the user holds.
+    Role,
+    /// Allowed by the user's tier.
+    Tier,
+    /// Refused: no role or tier of the user permits it.
+    PermissionDenied,
+    /// Allowed: the application's own staff, in platform mode.
+    SuperAdminBypass,
 }
 
 impl Reason {
-    /// All of them, in the order of the rules.
-    pub const ALL: [Self; 18] = [
+    /// All of them.
+    pub const ALL: [Self; 24] = [
         Self::Suspended,
         Self::Demo,
         Self::GatingDisabled,
@@ -144,6 +163,12 @@ impl Reason {
         Self::AddOn,
         Self::PlanLimit,
         Self::NotGranted,
+        Self::UserEntitlement,
+        Self::SeatRequired,
+        Self::Role,
+        Self::Tier,
+        Self::PermissionDenied,
+        Self::SuperAdminBypass,
     ];
 
     /// Its place in [`Reason::ALL`].
@@ -174,6 +199,12 @@ impl Reason {
             Self::AddOn => "add_on",
             Self::PlanLimit => "plan_limit",
             Self::NotGranted => "not_granted",
+            Self::UserEntitlement => "user_entitlement",
+            Self::SeatRequired => "seat_required",
+            Self::Role => "role",
+            Self::Tier => "tier",
+            Self::PermissionDenied => "permission_denied",
+            Self::SuperAdminBypass => "super_admin_bypass",
         }
     }
 }
@@ -185,6 +216,8 @@ pub enum Code {
     TenantBlocked,
     ModuleNotEntitled,
     FeatureNotEntitled,
+    SeatRequired,
+    PermissionDenied,
 }
 
 impl Code {
@@ -195,6 +228,8 @@ impl Code {
             Self::TenantBlocked => "TENANT_BLOCKED",
             Self::ModuleNotEntitled => "MODULE_NOT_ENTITLED",
             Self::FeatureNotEntitled => "FEATURE_NOT_ENTITLED",
+            Self::SeatRequired => "SEAT_REQUIRED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
         }
     }
 
@@ -202,7 +237,10 @@ impl Code {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::TenantBlocked | Self::ModuleNotEntitled => 403,
+            Self::TenantBlocked
+            | Self::ModuleNotEntitled
+            | Self::SeatRequired
+            | Self::PermissionDenied => 403,
             Self::FeatureNotEntitled => 402,
         }
     }
@@ -227,6 +265,24 @@ pub enum Source {
     AddOn(PlanSource),
     /// The state of the base subscription.
     Subscription(PlanSource),
+    /// The user's tier.
+    Tier(PlanSource),
+    /// The user entitlement with this id.
+    UserEntitlement(String),
+    /// A seat of a tenant further up.
+    Seat {
+        /// Whose seats.
+        tenant: TenantKey,
+        /// The module that the seat is for.
+        key: ModuleKey,
+    },
+    /// A role that the user holds.
+    Role {
+        /// Which role.
+        role: RoleKey,
+        /// On what it is held; none for the tenant as a whole or the platform.
+        context: Option<ContextKey>,
+    },
     /// Nothing at all.
     Nothing,
 }
@@ -251,6 +307,8 @@ pub enum Remedy {
     StartTrial,
     /// Paying what is due.
     SettleInvoice,
+    /// A seat for this user.
+    AssignSeat,
     /// Asking an admin.
     ContactAdmin,
     /// Waiting until this instant.

@@ -150,6 +150,8 @@ key_types! {
     GuardKey, b"", BadKey::Character;
     /// Names a kind of context, such as `store`.
     ContextType, b"", BadKey::Character;
+    /// Names one context of a kind.
+    ContextId, b"", BadKey::Character;
     /// Names a module or a feature, where either may stand (grants, overrides). A catalog never
     /// gives one key to both.
     EntitlementKey, b"", BadKey::Character;

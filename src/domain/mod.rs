@@ -11,6 +11,11 @@
 //! | catalog | the one versioned document that defines all of the above |
 //! | subscription | a tenant on a plan, pinned to the plan version it was assigned |
 //! | grant | a module or feature given to, or withheld from, a tenant directly |
+//! | context | a node in a tenant's tree of things that roles are held on |
+//! | role | a named set of permissions that is held in a context |
+//! | tier | a user on a plan for users |
+//! | activity | what a user did, in which role |
+//! | seat | the right of one named user to use what a tenant has bought seats for |
 //! | override | a governed exception that always expires |
 //! | activation code | puts a tenant that redeems it on a plan |
 //! | request | an override that somebody wants and somebody else decides about |
@@ -22,13 +27,16 @@
 //! Refuses to know: SQLite, HTTP, the wall clock, who is calling.
 
 pub mod activation_codes;
+pub mod activity;
 pub mod audit;
 pub mod callers;
 pub mod catalog;
 pub mod checks;
+pub mod contexts;
 pub mod grants;
 pub mod keys;
 pub mod overrides;
+pub mod people;
 pub mod plans;
 pub mod requests;
 pub mod subscriptions;

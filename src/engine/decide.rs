@@ -1,20 +1,21 @@
 //! The decision: the rules of SPEC 4, in their order, numbered as there.
 //!
-//! Rules 1 (unknown keys) and 2 (bypass) stand before: the service answers them, because one is an
-//! error and the other writes. Rules 12 to 15 (seats, permissions, limits, conditions) follow rule
-//! 11 in [`judge`] once their facts exist; until then the service refuses questions that need them.
+//! Rule 1 (unknown keys) stands before: it is an error, which the service answers. A bypass (rule 2)
+//! is decided here and counts once the service has written it down. Rules 14 and 15 (limits and
+//! conditions) follow rule 13 in [`permitted`] once their facts exist; until then the service refuses
+//! questions that need them.
 
 use std::collections::BTreeMap;
 
 use crate::{
     domain::{
         catalog::Match,
-        checks::{Code, Decision, Explanation, Outcome, Question, Reason, Source},
+        checks::{Code, Decision, Explanation, Mode, Outcome, Question, Reason, Source},
         keys::{FeatureKey, ModuleKey},
         time::Timestamp,
     },
     engine::{
-        Gating, TenantFacts, World, message,
+        Gating, Person, TenantFacts, World, lent, message, permit,
         remedies::{self, Refused},
         standing::{self, Block},
         trace::Desk,
@@ -22,10 +23,17 @@ use crate::{
     },
 };
 
-/// Answers `question` as of `at`. Every key in it is known to the world's catalog.
+/// Answers `question` as of `at`. Every key in it is known to the world's catalog; `person` is there
+/// where it names a user.
 #[must_use]
-pub fn decide(world: &World, facts: &TenantFacts, question: &Question, at: Timestamp) -> Decision {
-    decide_at(&mut Desk::new(world, facts, at), question)
+pub fn decide(
+    world: &World,
+    facts: &TenantFacts,
+    person: Option<&Person>,
+    question: &Question,
+    at: Timestamp,
+) -> Decision {
+    decide_at(&mut Desk::new(world, facts, at).about(person), question)
 }
 
 /// The same, with the path recorded.
@@ -33,20 +41,20 @@ pub fn decide(world: &World, facts: &TenantFacts, question: &Question, at: Times
 pub fn explain(
     world: &World,
     facts: &TenantFacts,
+    person: Option<&Person>,
     question: &Question,
     at: Timestamp,
 ) -> (Decision, Explanation) {
-    let mut desk = Desk::explaining(world, facts, at);
+    let mut desk = Desk::new(world, facts, at).about(person).explaining();
     desk.step(1, None, Outcome::Pass, || "The tenant and every key asked for are known.".into());
-    desk.step(2, None, Outcome::Pass, || "Not asked in platform mode.".into());
     let decision = decide_at(&mut desk, question);
-    if decision.allowed {
-        for rule in 12..=15 {
+    if decision.allowed && decision.reason != Reason::SuperAdminBypass {
+        for rule in 14..=15 {
             desk.step(rule, None, Outcome::Pass, || "Nothing was asked of it.".into());
         }
     }
     let mut explanation = desk.into_explanation();
-    explanation.layers = super::layers::layers(world, facts, question, at);
+    explanation.layers = super::layers::layers(world, facts, person, question, at);
     (decision, explanation)
 }
 
@@ -75,8 +83,12 @@ impl Ruling {
 }
 
 fn decide_at(desk: &mut Desk<'_>, question: &Question) -> Decision {
-    let tenant = &desk.facts.tenant;
+    // 2. The application's own staff pass, in platform mode.
+    if let Some(ruling) = bypass(desk, question) {
+        return answer(desk, question, ruling, None);
+    }
     // 3. A suspended tenant is refused whatever else holds.
+    let tenant = &desk.facts.tenant;
     if let Some(suspension) = &tenant.suspension {
         desk.step(3, None, Outcome::Refuse, || {
             format!("Suspended since {}: {}", suspension.at, suspension.reason)
@@ -91,97 +103,207 @@ fn decide_at(desk: &mut Desk<'_>, question: &Question) -> Decision {
         desk.step(4, None, Outcome::Allow, || "A demo tenant.".into());
         let ruling = switched_off(desk, question)
             .unwrap_or_else(|| Ruling::allow(Reason::Demo, Source::Tenant));
+        let ruling = permitted(desk, question, ruling);
         return answer(desk, question, ruling, None);
     }
     desk.step(4, None, Outcome::Pass, || "Not a demo tenant.".into());
 
-    // 5. Where the rollout doesn't enforce, the truth is worked out and only rule 7 still refuses.
+    // 5. Where the rollout doesn't enforce, the truth is worked out, and only rules 7 and 13 refuse.
     match desk.world.gating {
         Gating::Enforced => {
             desk.step(5, None, Outcome::Pass, || "The rollout enforces here.".into());
-            let (ruling, block) = judge(desk, question);
+            let (ruling, block) = truth(desk, question);
             answer(desk, question, ruling, block)
         }
         Gating::OffByEnvironment => {
             desk.step(5, None, Outcome::Allow, || "ENABLE_ENTITLEMENTS_GATING is false.".into());
-            let (truth, block) = judge(desk, question);
-            if truth.is_allow() {
+            let (truth, block) = truth(desk, question);
+            if truth.is_allow() || truth.reason == Reason::PermissionDenied {
                 return answer(desk, question, truth, block);
             }
             let stands = switched_off(desk, question)
                 .unwrap_or_else(|| Ruling::allow(Reason::GatingDisabled, Source::Rollout));
+            let mut stands = permitted(desk, question, stands);
+            if stands.is_allow() {
+                // Also where a role or tier permits what the block refuses.
+                stands = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
+            }
             let would_reason = truth.reason;
             Decision { would_allow: false, would_reason, ..answer(desk, question, stands, None) }
         }
     }
 }
 
-/// Rules 6 to 11, enforced.
+/// Rule 2.
+fn bypass(desk: &mut Desk<'_>, question: &Question) -> Option<Ruling> {
+    if question.mode != Mode::Platform {
+        desk.step(2, None, Outcome::Pass, || "Not asked in platform mode.".into());
+        return None;
+    }
+    let permit = permit::bypasses(desk);
+    let outcome = if permit.is_some() { Outcome::Allow } else { Outcome::Pass };
+    desk.step(2, None, outcome, || match &permit {
+        Some(_) => "The user holds a role that passes every check.".into(),
+        None => "The user holds no role that passes every check.".into(),
+    });
+    permit.map(|permit| Ruling::allow(permit.reason, permit.source))
+}
+
+/// Rules 6 to 13, enforced. The blocking reason wins over a refused permission too.
+fn truth<'a>(desk: &mut Desk<'a>, question: &Question) -> (Ruling, Option<Block<'a>>) {
+    let (ruling, block) = judge(desk, question);
+    let mut ruling = permitted(desk, question, ruling);
+    if let Some(block) = &block
+        && !ruling.is_allow()
+    {
+        ruling = Ruling::refuse(block.reason, block.source(), Code::TenantBlocked);
+    }
+    (ruling, block)
+}
+
+/// Rules 6 to 12, enforced.
 fn judge<'a>(desk: &mut Desk<'a>, question: &Question) -> (Ruling, Option<Block<'a>>) {
     // 6. Blocked by its subscription: only what stays available goes on to rule 7.
     let block = standing::block(desk);
     let Some(block) = block else {
         desk.step(6, None, Outcome::Pass, || "No subscription blocks the tenant.".into());
-        return (entitled(desk, question, Limits::AsGiven), None);
+        return (entitled(desk, question, Standing::Open), None);
     };
     let (reason, source) = (block.reason, block.source());
-    let blocked = || Ruling::refuse(reason, source.clone(), Code::TenantBlocked);
-    if !stays_available(desk, question) {
-        desk.step(6, None, Outcome::Refuse, || format!("Blocked: {}.", reason.as_str()));
-        return (blocked(), Some(block));
-    }
     desk.step(6, None, Outcome::Pass, || {
-        format!("Blocked ({}), but this stays available.", reason.as_str())
+        format!("Blocked ({}): only what stays available goes on.", reason.as_str())
     });
-    let ruling = entitled(desk, question, Limits::ReadZero);
+    let ruling = goes_on(desk, question)
+        .then(|| entitled(desk, question, Standing::Blocked))
+        .filter(Ruling::is_allow);
     // The blocking reason wins over every later one.
-    (if ruling.is_allow() { ruling } else { blocked() }, Some(block))
+    let ruling = ruling.unwrap_or_else(|| {
+        desk.step(6, None, Outcome::Refuse, || format!("Blocked: {}.", reason.as_str()));
+        Ruling::refuse(reason, source.clone(), Code::TenantBlocked)
+    });
+    (ruling, Some(block))
 }
 
-/// Whether everything asked for belongs to modules that are available to a blocked tenant.
-fn stays_available(desk: &Desk<'_>, question: &Question) -> bool {
-    let catalog = &desk.world.catalog;
-    let module_stays =
-        |key: &ModuleKey| catalog.modules.get(key).is_some_and(|m| m.available_when_blocked);
-    let feature_stays = |key: &FeatureKey| {
-        catalog.features.get(key).is_some_and(|f| f.module.as_ref().is_some_and(module_stays))
+/// Whether a check of a blocked tenant goes on to rule 7: only where everything asked for stays
+/// available, or is lent to the user; also with `match: any`. A permission alone does not.
+fn goes_on(desk: &mut Desk<'_>, question: &Question) -> bool {
+    let catalog = desk.world.catalog.clone();
+    let available = |key: &ModuleKey| {
+        catalog.modules.get(key).is_some_and(|module| module.available_when_blocked)
     };
-    question.module.iter().all(module_stays) && question.features.iter().all(feature_stays)
+    let mut all = !asks_for_permission_alone(question);
+    if let Some(key) = &question.module {
+        all = all && (available(key) || module(desk, key, Standing::Blocked).allowed);
+    }
+    for key in &question.features {
+        let of = catalog.features.get(key).and_then(|feature| feature.module.as_ref());
+        let open = of.is_some_and(available);
+        all = all && (open || feature(desk, key, Standing::Blocked).allowed);
+    }
+    all
 }
 
-/// What limits read: for a blocked tenant 0, whatever gives them.
+fn asks_for_permission_alone(question: &Question) -> bool {
+    question.module.is_none() && question.features.is_empty()
+}
+
+/// Whether a subscription blocks the tenant.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Limits {
-    AsGiven,
-    ReadZero,
+enum Standing {
+    Open,
+    Blocked,
 }
 
-/// Rules 7 to 11, for the module first, then for the features as listed.
-fn entitled(desk: &mut Desk<'_>, question: &Question, limits: Limits) -> Ruling {
+/// Rules 7 to 12, for the module first, then for the features as listed.
+fn entitled(desk: &mut Desk<'_>, question: &Question, standing: Standing) -> Ruling {
     let mut last = None;
     if let Some(key) = &question.module {
-        let verdict = match verdict::module_kill(desk, key) {
-            Some(killed) => killed,
-            None => verdict::module(desk, key),
-        };
+        let verdict = module(desk, key, standing);
         if !verdict.allowed {
             return refused_module(key, verdict);
         }
         last = Some(verdict);
     }
-    let judge = |desk: &mut Desk<'_>, key: &FeatureKey| match verdict::feature_kill(desk, key) {
-        Some(killed) => killed,
-        None if limits == Limits::ReadZero && verdict::is_limit(desk, key) => Verdict::zero(),
-        None => verdict::feature(desk, key),
-    };
+    let judge = |desk: &mut Desk<'_>, key: &FeatureKey| feature(desk, key, standing);
     match features(desk, question, judge) {
         Err(refusal) => refusal,
         Ok(verdict) => match verdict.or(last) {
             Some(verdict) => Ruling::allow(verdict.reason, verdict.source),
-            // The service lets no question through that asks for nothing.
-            None => Ruling::refuse(Reason::PlanLimit, Source::Nothing, Code::FeatureNotEntitled),
+            // Only a permission or tier is asked for: rule 13 says why.
+            None => Ruling::allow(Reason::Role, Source::Nothing),
         },
     }
+}
+
+fn stays_available(desk: &Desk<'_>, module: &ModuleKey) -> bool {
+    desk.world.catalog.modules.get(module).is_some_and(|m| m.available_when_blocked)
+}
+
+/// Rules 7 to 12 for a module. In a blocked tenant a user may still have the seat of another tenant.
+fn module(desk: &mut Desk<'_>, key: &ModuleKey, standing: Standing) -> Verdict {
+    if let Some(killed) = verdict::module_kill(desk, key) {
+        return killed;
+    }
+    if standing == Standing::Open || stays_available(desk, key) {
+        return lent::module(desk, key);
+    }
+    let judge = |desk: &mut Desk<'_>| verdict::module(desk, key);
+    lent::while_blocked(desk, &key.into(), judge).unwrap_or_else(Verdict::zero)
+}
+
+/// Rules 7 to 12 for a feature. In a blocked tenant limits read 0, whatever gives them.
+fn feature(desk: &mut Desk<'_>, key: &FeatureKey, standing: Standing) -> Verdict {
+    if let Some(killed) = verdict::feature_kill(desk, key) {
+        return killed;
+    }
+    if standing == Standing::Open {
+        return lent::feature(desk, key);
+    }
+    let module = desk.world.catalog.features.get(key).and_then(|feature| feature.module.clone());
+    match module {
+        Some(module) if stays_available(desk, &module) && !verdict::is_limit(desk, key) => {
+            lent::feature(desk, key)
+        }
+        Some(module) => {
+            let judge = |desk: &mut Desk<'_>| verdict::feature(desk, key);
+            lent::while_blocked(desk, &(&module).into(), judge).unwrap_or_else(Verdict::zero)
+        }
+        None => Verdict::zero(),
+    }
+}
+
+/// Rule 13: what became of an allow once the permission and the tier were asked for.
+fn permitted(desk: &mut Desk<'_>, question: &Question, ruling: Ruling) -> Ruling {
+    if !ruling.is_allow() {
+        return ruling;
+    }
+    let mut last = None;
+    if let Some(key) = &question.permission {
+        match permit::permission(desk, key) {
+            Some(permit) => last = Some(permit),
+            None => return denied("permission", key.as_str()),
+        }
+    }
+    if let Some(key) = &question.tier_at_least {
+        match permit::tier_at_least(desk, key) {
+            Some(permit) => last = Some(permit),
+            None => return denied("tier", key.as_str()),
+        }
+    }
+    match last {
+        // The entitlement says why, where one was asked for.
+        Some(permit) if asks_for_permission_alone(question) => {
+            Ruling::allow(permit.reason, permit.source)
+        }
+        Some(_) | None => ruling,
+    }
+}
+
+fn denied(kind: &'static str, key: &str) -> Ruling {
+    let mut ruling =
+        Ruling::refuse(Reason::PermissionDenied, Source::Nothing, Code::PermissionDenied);
+    ruling.fields.insert(kind, vec![key.to_owned()]);
+    ruling
 }
 
 /// Judges the features as `match` says: the deciding allow, none without features, or the refusal.
@@ -204,8 +326,14 @@ fn features(
     if refused.is_empty() { Ok(last) } else { Err(refused_features(&refused)) }
 }
 
+/// A missing seat has a code of its own, whatever it is missing for.
+fn code(reason: Reason, otherwise: Code) -> Code {
+    if reason == Reason::SeatRequired { Code::SeatRequired } else { otherwise }
+}
+
 fn refused_module(key: &ModuleKey, verdict: Verdict) -> Ruling {
-    let mut ruling = Ruling::refuse(verdict.reason, verdict.source, Code::ModuleNotEntitled);
+    let code = code(verdict.reason, Code::ModuleNotEntitled);
+    let mut ruling = Ruling::refuse(verdict.reason, verdict.source, code);
     ruling.fields.insert("module", vec![key.to_string()]);
     ruling
 }
@@ -215,7 +343,8 @@ fn refused_features(refused: &[(&FeatureKey, Verdict)]) -> Ruling {
     let (reason, source) = refused
         .first()
         .map_or((Reason::PlanLimit, Source::Nothing), |(_, v)| (v.reason, v.source.clone()));
-    let mut ruling = Ruling::refuse(reason, source, Code::FeatureNotEntitled);
+    let code = code(reason, Code::FeatureNotEntitled);
+    let mut ruling = Ruling::refuse(reason, source, code);
     let features = refused.iter().map(|(key, _)| key.to_string()).collect();
     ruling.fields.insert("feature", features);
     let mut modules: Vec<String> = Vec::new();
@@ -241,6 +370,12 @@ fn switched_off(desk: &mut Desk<'_>, question: &Question) -> Option<Ruling> {
         verdict::feature_kill(desk, key).unwrap_or_else(Verdict::open)
     };
     features(desk, question, open).err()
+}
+
+/// The version of everything that was looked at.
+pub(super) fn version(desk: &Desk<'_>) -> u64 {
+    let person = desk.person.map_or(0, Person::version);
+    desk.world.version.max(desk.facts.version).max(person)
 }
 
 fn answer(
@@ -269,6 +404,6 @@ fn answer(
         source: ruling.source,
         remedies,
         valid_until: desk.next,
-        version: desk.world.version.max(desk.facts.version),
+        version: version(desk),
     }
 }

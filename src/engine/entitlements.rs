@@ -14,11 +14,12 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        Gating, Holding, TenantFacts, World, decide,
+        Gating, Holding, Person, TenantFacts, World, decide,
+        holdings::{Personal, holdings},
+        lent,
         remedies::Offers,
         standing::{self, grace_until},
         trace::Desk,
-        verdict,
     },
 };
 
@@ -30,8 +31,12 @@ pub const DEMO_LIMIT: u64 = 999;
 pub struct Entitlements {
     /// Whose.
     pub tenant: Tenant,
+    /// Whether there is no tenant: all of it is about the user alone.
+    pub is_nobody: bool,
     /// For whom in the tenant.
     pub user: Option<UserKey>,
+    /// What the user holds.
+    pub personal: Option<Personal>,
     /// The version of the facts that were looked at.
     pub version: u64,
     /// The next instant at which any of it can change by itself.
@@ -96,10 +101,10 @@ pub struct Entry {
 pub fn entitlements(
     world: &World,
     facts: &TenantFacts,
-    user: Option<&UserKey>,
+    person: Option<&Person>,
     at: Timestamp,
 ) -> Entitlements {
-    let mut page = Page { world, facts, at, desk: Desk::new(world, facts, at) };
+    let mut page = Page::new(world, facts, person, at);
     let blocked_reason = page.blocked_reason();
     let plan = page.plan();
     let catalog = &world.catalog;
@@ -123,8 +128,10 @@ pub fn entitlements(
     }
     Entitlements {
         tenant: facts.tenant.clone(),
-        user: user.cloned(),
-        version: world.version.max(facts.version),
+        is_nobody: facts.is_nobody,
+        user: person.map(|person| person.user.clone()),
+        personal: person.map(|_| holdings(&mut page.desk)),
+        version: super::decide::version(&page.desk),
         valid_until: page.desk.next,
         blocked_reason,
         enforced: world.gating == Gating::Enforced,
@@ -138,11 +145,26 @@ pub fn entitlements(
 struct Page<'a> {
     world: &'a World,
     facts: &'a TenantFacts,
+    person: Option<&'a Person>,
     at: Timestamp,
     desk: Desk<'a>,
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    fn new(
+        world: &'a World,
+        facts: &'a TenantFacts,
+        person: Option<&'a Person>,
+        at: Timestamp,
+    ) -> Self {
+        Self { world, facts, person, at, desk: Desk::new(world, facts, at).about(person) }
+    }
+
+    /// Another desk for the same question, whose notes don't count.
+    fn aside(&self) -> Desk<'a> {
+        Desk::new(self.world, self.facts, self.at).about(self.person)
+    }
+
     fn blocked_reason(&mut self) -> Option<Reason> {
         let tenant = &self.facts.tenant;
         if tenant.suspension.is_some() {
@@ -185,16 +207,14 @@ impl Page<'_> {
     fn module(&mut self, key: &ModuleKey, is_premium: bool) -> Entry {
         let question = Question { module: Some(key.clone()), ..blank() };
         let decision = self.ask(&question);
-        let until = |page: &Self| {
-            verdict::module(&mut Desk::new(page.world, page.facts, page.at), key).until
-        };
+        let until = |page: &Self| lent::module(&mut page.aside(), key).until;
         self.entry(&decision, is_premium, &Target::Module(key.clone()), until)
     }
 
     fn feature(&mut self, key: &FeatureKey, feature: &Feature) -> (Entry, Option<FeatureValue>) {
         let question = Question { features: vec![key.clone()], ..blank() };
         let decision = self.ask(&question);
-        let judged = verdict::feature(&mut Desk::new(self.world, self.facts, self.at), key);
+        let judged = lent::feature(&mut self.aside(), key);
         let target = Target::Feature(key.clone());
         let mut entry = self.entry(&decision, feature.premium, &target, |_| judged.until);
         let value = match decision.reason {
@@ -216,7 +236,7 @@ impl Page<'_> {
     }
 
     fn ask(&mut self, question: &Question) -> Decision {
-        let decision = decide(self.world, self.facts, question, self.at);
+        let decision = decide(self.world, self.facts, self.person, question, self.at);
         self.desk.note(decision.valid_until);
         decision
     }
@@ -230,10 +250,16 @@ impl Page<'_> {
     ) -> Entry {
         let by_entitlement = matches!(
             decision.reason,
-            Reason::Override | Reason::Grant | Reason::Trial | Reason::Plan | Reason::AddOn
+            Reason::Override
+                | Reason::Grant
+                | Reason::Trial
+                | Reason::Plan
+                | Reason::AddOn
+                | Reason::UserEntitlement
+                | Reason::Tier
         );
         let helped = matches!(decision.reason, Reason::PlanLimit | Reason::TrialExpired)
-            && self.facts.tenant.billing == Billing::Subscription;
+            && (self.facts.tenant.billing == Billing::Subscription || self.facts.is_nobody);
         let offers = if helped {
             Offers::of(self.world, self.facts, self.at, target)
         } else {
@@ -259,6 +285,9 @@ fn blank() -> Question {
         module: None,
         features: Vec::new(),
         features_match: Match::All,
+        permission: None,
+        context: None,
+        tier_at_least: None,
     }
 }
 
@@ -266,12 +295,12 @@ fn blank() -> Question {
 /// tenant itself included.
 #[must_use]
 pub fn blocked_reason(world: &World, facts: &TenantFacts, at: Timestamp) -> Option<Reason> {
-    Page { world, facts, at, desk: Desk::new(world, facts, at) }.blocked_reason()
+    Page::new(world, facts, None, at).blocked_reason()
 }
 
 /// The base plan that counts at `at`: after an ended trial its fallback.
 #[must_use]
 pub fn base_plan(world: &World, facts: &TenantFacts, at: Timestamp) -> Option<PlanKey> {
-    let mut page = Page { world, facts, at, desk: Desk::new(world, facts, at) };
+    let mut page = Page::new(world, facts, None, at);
     page.plan().map(|plan| plan.key)
 }

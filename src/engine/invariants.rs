@@ -24,7 +24,8 @@ pub fn violated(decision: &Decision, facts: &TenantFacts, at: Timestamp) -> Opti
     if allowed && !decision.remedies.is_empty() {
         return Some("an allow needs no remedy");
     }
-    if allowed && facts.tenant.suspension.is_some() {
+    let bypassed = decision.reason == Reason::SuperAdminBypass;
+    if allowed && !bypassed && facts.tenant.suspension.is_some() {
         return Some("a suspended tenant is refused");
     }
     if allowed && decision.reason != Reason::GatingDisabled && !decision.would_allow {

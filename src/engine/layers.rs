@@ -11,8 +11,8 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        TenantFacts, World,
-        standing::{Giver, givers},
+        Person, TenantFacts, World, lent,
+        standing::{Giver, GiverKind, givers},
         trace::Desk,
     },
 };
@@ -21,15 +21,25 @@ use crate::{
 pub(super) fn layers(
     world: &World,
     facts: &TenantFacts,
+    person: Option<&Person>,
     question: &Question,
     at: Timestamp,
 ) -> Vec<Layer> {
     let modules = question.module.iter().cloned().map(Target::Module);
     let features = question.features.iter().cloned().map(Target::Feature);
-    modules.chain(features).flat_map(|target| of_target(world, facts, &target, at)).collect()
+    modules
+        .chain(features)
+        .flat_map(|target| of_target(world, facts, person, &target, at))
+        .collect()
 }
 
-fn of_target(world: &World, facts: &TenantFacts, target: &Target, at: Timestamp) -> Vec<Layer> {
+fn of_target(
+    world: &World,
+    facts: &TenantFacts,
+    person: Option<&Person>,
+    target: &Target,
+    at: Timestamp,
+) -> Vec<Layer> {
     let key = match target {
         Target::Module(key) => key.as_str(),
         Target::Feature(key) => key.as_str(),
@@ -59,10 +69,19 @@ fn of_target(world: &World, facts: &TenantFacts, target: &Target, at: Timestamp)
         };
         layers.push(layer("grant", enabled, grant.value.as_ref().map(value_to_json), until));
     }
-    let givers = givers(&mut Desk::new(world, facts, at));
+    let own = person.and_then(|person| lent::own_entitlement(person, key));
+    if let Some(own) = own {
+        let holds = own.expires_at.is_none_or(|end| at < end);
+        layers.push(layer("user_entitlement", holds, None, own.expires_at));
+    }
+    let givers = givers(&mut Desk::new(world, facts, at).about(person));
     for giver in &givers.active {
         let (enabled, value) = from_plan(giver, target);
-        let source = if giver.is_base { "plan" } else { "add_on" };
+        let source = match giver.kind {
+            GiverKind::Base => "plan",
+            GiverKind::AddOn => "add_on",
+            GiverKind::Tier => "tier",
+        };
         let plan = Some(giver.plan.plan.to_string());
         layers.push(Layer { plan, ..layer(source, enabled, value, giver.until()) });
     }

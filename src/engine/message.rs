@@ -35,6 +35,19 @@ pub(super) fn message(
         Reason::GatingDisabled => "Entitlements are not enforced here.".into(),
         Reason::AlwaysOn => "Always on.".into(),
         Reason::RbacOnly => "Needs no entitlement, only a permission.".into(),
+        Reason::UserEntitlement => "Given to this user.".into(),
+        Reason::SeatRequired => format!("{} takes a seat, and the user has none.", what()),
+        Reason::Role => "Permitted by a role.".into(),
+        Reason::Tier => match plan(source) {
+            Some(plan) => format!("Part of the tier {}.", plan_name(world, plan)),
+            None => "Part of the tier.".into(),
+        },
+        Reason::PermissionDenied => match (fields.get("permission"), fields.get("tier")) {
+            (Some(keys), _) => format!("The user does not have the permission {}.", quoted(keys)),
+            (None, Some(keys)) => format!("The user's tier is below {}.", quoted(keys)),
+            (None, None) => "The user is not permitted to do this.".into(),
+        },
+        Reason::SuperAdminBypass => "Platform staff pass every check.".into(),
         Reason::Grant => "Granted to this tenant.".into(),
         Reason::Trial => "Part of a trial.".into(),
         Reason::Plan | Reason::AddOn => match plan(source) {
@@ -46,12 +59,18 @@ pub(super) fn message(
 
 fn plan(source: &Source) -> Option<&PlanSource> {
     match source {
-        Source::Plan(plan) | Source::AddOn(plan) | Source::Subscription(plan) => Some(plan),
+        Source::Plan(plan)
+        | Source::AddOn(plan)
+        | Source::Subscription(plan)
+        | Source::Tier(plan) => Some(plan),
         Source::Tenant
         | Source::Rollout
         | Source::Catalog
         | Source::Override(_)
         | Source::Grant(_)
+        | Source::UserEntitlement(_)
+        | Source::Seat { .. }
+        | Source::Role { .. }
         | Source::Nothing => None,
     }
 }
@@ -60,10 +79,12 @@ fn plan_name<'a>(world: &'a World, plan: &'a PlanSource) -> &'a str {
     world.catalog.plans.get(&plan.plan).map_or(plan.plan.as_str(), |p| &p.name)
 }
 
+fn quoted(keys: &[String]) -> String {
+    keys.iter().map(|k| format!("“{k}”")).collect::<Vec<_>>().join(", ")
+}
+
 /// `Module “zf”`, `Feature “ai_insights”`, `Features “a”, “b”`.
 fn subject(fields: &BTreeMap<&'static str, Vec<String>>) -> String {
-    let quoted =
-        |keys: &[String]| keys.iter().map(|k| format!("“{k}”")).collect::<Vec<_>>().join(", ");
     match (fields.get("feature").map(Vec::as_slice), fields.get("module")) {
         (Some(keys @ [_]), _) => format!("Feature {}", quoted(keys)),
         (Some(keys), _) => format!("Each of the features {}", quoted(keys)),

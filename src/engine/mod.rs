@@ -8,10 +8,15 @@
 pub mod decide;
 pub mod entitlements;
 mod exceptions;
+pub mod holdings;
 pub mod invariants;
 mod layers;
+mod lent;
 mod message;
+pub mod people;
+mod permit;
 mod remedies;
+mod seats;
 pub mod snapshot;
 mod standing;
 mod trace;
@@ -19,4 +24,6 @@ mod verdict;
 
 pub use decide::{decide, explain};
 pub use exceptions::is_redundant;
+pub use people::{ContextTree, Person, UserFacts};
+pub use seats::pool;
 pub use snapshot::{Gating, Holding, TenantFacts, World};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     domain::{
-        catalog::{PlanKind, Target},
+        catalog::{Audience, PlanKind, Target},
         checks::{Question, Reason, Remedy},
         keys::PlanKey,
         plans::PlanVersion,
@@ -12,7 +12,7 @@ use crate::{
         tenants::Billing,
         time::Timestamp,
     },
-    engine::{Holding, TenantFacts, World, standing::Block, trace::Desk, verdict},
+    engine::{Holding, TenantFacts, World, permit, standing::Block, trace::Desk, verdict},
 };
 
 /// A refusal that wants help.
@@ -56,8 +56,19 @@ pub(super) fn remedies(
             remedies
         }
         Reason::PlanLimit | Reason::TrialExpired => match facts.tenant.billing {
-            Billing::Direct => vec![Remedy::ContactAdmin],
-            Billing::Subscription => offers().unwrap_or_default().remedies(world, facts),
+            Billing::Direct if !facts.is_nobody => vec![Remedy::ContactAdmin],
+            Billing::Direct | Billing::Subscription => {
+                offers().unwrap_or_default().remedies(world, facts)
+            }
+        },
+        Reason::SeatRequired => vec![Remedy::AssignSeat],
+        Reason::PermissionDenied => match &refused.question.tier_at_least {
+            Some(lowest) if refused.fields.contains_key("tier") => {
+                let tiers = permit::tiers_from(&Desk::new(world, facts, at), lowest);
+                let upgrade = (!tiers.is_empty()).then_some(Remedy::UpgradePlan(tiers));
+                vec![upgrade.unwrap_or(Remedy::ContactAdmin)]
+            }
+            Some(_) | None => vec![Remedy::ContactAdmin],
         },
         Reason::Suspended
         | Reason::FeatureDisabled
@@ -72,7 +83,11 @@ pub(super) fn remedies(
         | Reason::Grant
         | Reason::Trial
         | Reason::Plan
-        | Reason::AddOn => Vec::new(),
+        | Reason::AddOn
+        | Reason::UserEntitlement
+        | Reason::Role
+        | Reason::Tier
+        | Reason::SuperAdminBypass => Vec::new(),
     }
 }
 
@@ -97,7 +112,8 @@ impl Offers {
             return Self::default();
         }
         let helps = |kind: PlanKind| {
-            let plans = world.offered(kind);
+            let audience = if facts.is_nobody { Audience::User } else { Audience::Tenant };
+            let plans = world.offered(audience, kind);
             plans.filter(|plan| would_allow(world, facts, at, plan, target)).map(|p| p.plan.clone())
         };
         Self { base: helps(PlanKind::Base).collect(), add_ons: helps(PlanKind::AddOn).collect() }

@@ -9,14 +9,15 @@ use std::{
     sync::Arc,
 };
 
+use super::people::{CompiledRole, compile};
 use crate::domain::{
     catalog::{Audience, Catalog, PlanKind},
     grants::Grant,
-    keys::{EntitlementKey, PlanKey},
+    keys::{EntitlementKey, PlanKey, RoleKey, TenantKey},
     overrides::Override,
     plans::PlanVersion,
     subscriptions::SubscriptionStatus,
-    tenants::Tenant,
+    tenants::{Billing, Tenant},
     time::Timestamp,
 };
 
@@ -33,8 +34,10 @@ pub struct World {
     pub gating: Gating,
     /// The service-wide version of the latest change to anything above.
     pub version: u64,
-    /// Those of `plans` that remedies may name: for tenants, and not by activation code only.
+    /// Those of `plans` that remedies may name: not by activation code only.
     offered: Vec<Arc<PlanVersion>>,
+    /// What each role permits, with what it inherits.
+    roles: HashMap<RoleKey, Arc<CompiledRole>>,
 }
 
 /// Whether refusals by subscription and entitlement are enforced (rule 5).
@@ -59,11 +62,11 @@ impl World {
         plans.sort_by(|a, b| a.content.rank.cmp(&b.content.rank).then_with(|| a.plan.cmp(&b.plan)));
         let offered = plans
             .iter()
-            .filter(|plan| plan.content.audience == Audience::Tenant)
             .filter(|plan| catalog.plans.get(&plan.plan).is_some_and(|p| !p.activation_code_only))
             .cloned()
             .collect();
-        Self { catalog, catalog_version, plans, gating, version, offered }
+        let roles = compile(&catalog);
+        Self { catalog, catalog_version, plans, gating, version, offered, roles }
     }
 
     /// A world without a catalog: everything is unknown.
@@ -72,9 +75,22 @@ impl World {
         Self::new(Arc::default(), 0, Vec::new(), gating, 0)
     }
 
-    /// Plans that remedies may name, of one kind, lowest rank first.
-    pub(super) fn offered(&self, kind: PlanKind) -> impl Iterator<Item = &Arc<PlanVersion>> {
-        self.offered.iter().filter(move |plan| plan.content.kind == kind)
+    /// Plans that remedies may name, for one audience and of one kind, lowest rank first.
+    pub(super) fn offered(
+        &self,
+        audience: Audience,
+        kind: PlanKind,
+    ) -> impl Iterator<Item = &Arc<PlanVersion>> {
+        let fits = move |plan: &&Arc<PlanVersion>| {
+            (plan.content.audience, plan.content.kind) == (audience, kind)
+        };
+        self.offered.iter().filter(fits)
+    }
+
+    /// What a role permits; none where the newest catalog has no such role.
+    #[must_use]
+    pub fn role(&self, role: &RoleKey) -> Option<&Arc<CompiledRole>> {
+        self.roles.get(role)
     }
 
     /// The newest version of `plan`.
@@ -107,6 +123,8 @@ pub struct TenantFacts {
     pub tried: BTreeSet<PlanKey>,
     /// The service-wide version of the latest change to anything above.
     pub version: u64,
+    /// These facts stand in for a tenant that isn't there: the question is about a user alone.
+    pub is_nobody: bool,
 }
 
 /// A subscription as the decision sees it.
@@ -151,6 +169,27 @@ impl TenantFacts {
             overrides: HashMap::new(),
             tried: BTreeSet::new(),
             version,
+            is_nobody: false,
         }
+    }
+
+    /// What stands in for the tenant where a question is about a user without one: nothing is given
+    /// and nothing blocks.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let tenant = Tenant {
+            key: TenantKey::example("nobody"),
+            name: String::new(),
+            parent: None,
+            suspension: None,
+            billing: Billing::Direct,
+            demo: false,
+            sandbox: false,
+            attributes: serde_json::Map::new(),
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+            revision: 0,
+        };
+        Self { is_nobody: true, ..Self::new(tenant, Vec::new(), 0) }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         tenants::Billing,
         time::Timestamp,
     },
-    engine::{Holding, snapshot::World, trace::Desk},
+    engine::{Holding, permit, snapshot::World, trace::Desk},
 };
 
 /// A blocked tenant: why, and because of what.
@@ -94,21 +94,35 @@ pub(super) struct Giver<'a> {
     /// The pinned plan, or the one its ended trial fell back to.
     pub plan: &'a PlanVersion,
     pub is_trial: bool,
-    pub is_base: bool,
+    pub kind: GiverKind,
+}
+
+/// What kind of plan gives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GiverKind {
+    Base,
+    AddOn,
+    /// The tier of the user who is asked about.
+    Tier,
 }
 
 impl Giver<'_> {
     pub fn reason(&self) -> Reason {
-        match (self.is_trial, self.is_base) {
+        match (self.is_trial, self.kind) {
             (true, _) => Reason::Trial,
-            (false, true) => Reason::Plan,
-            (false, false) => Reason::AddOn,
+            (false, GiverKind::Base) => Reason::Plan,
+            (false, GiverKind::AddOn) => Reason::AddOn,
+            (false, GiverKind::Tier) => Reason::Tier,
         }
     }
 
     pub fn source(&self) -> Source {
         let plan = plan_source(self.plan);
-        if self.is_base { Source::Plan(plan) } else { Source::AddOn(plan) }
+        match self.kind {
+            GiverKind::Base => Source::Plan(plan),
+            GiverKind::AddOn => Source::AddOn(plan),
+            GiverKind::Tier => Source::Tier(plan),
+        }
     }
 
     /// When it stops to give.
@@ -118,7 +132,7 @@ impl Giver<'_> {
     }
 }
 
-/// Who gives in rule 11: the base plan first, then add-ons, highest rank first.
+/// Who gives in rule 11: the base plan first, then add-ons, highest rank first, then the tier.
 #[derive(Default)]
 pub(super) struct Givers<'a> {
     pub active: Vec<Giver<'a>>,
@@ -140,20 +154,23 @@ pub(super) fn givers<'a>(desk: &mut Desk<'a>) -> Givers<'a> {
             Billing::Direct => blocking_status(desk, holding).is_none(),
         };
         if counts {
-            givers.add(desk, holding, true);
+            givers.add(desk, holding, GiverKind::Base);
         }
     }
     for holding in desk.add_ons() {
         if in_effect(desk, holding) && blocking_status(desk, holding).is_none() {
-            givers.add(desk, holding, false);
+            givers.add(desk, holding, GiverKind::AddOn);
         }
+    }
+    if let Some(holding) = permit::tier(desk) {
+        givers.add(desk, holding, GiverKind::Tier);
     }
     givers
 }
 
 impl<'a> Givers<'a> {
-    fn add(&mut self, desk: &mut Desk<'a>, holding: &'a Holding, is_base: bool) {
-        let giver = |plan: &'a PlanVersion, is_trial| Giver { holding, plan, is_trial, is_base };
+    fn add(&mut self, desk: &mut Desk<'a>, holding: &'a Holding, kind: GiverKind) {
+        let giver = |plan: &'a PlanVersion, is_trial| Giver { holding, plan, is_trial, kind };
         if holding.status != SubscriptionStatus::Trialing {
             self.active.push(giver(&holding.plan, false));
         } else if desk.before(holding.trial_expires_at) {
@@ -167,6 +184,6 @@ impl<'a> Givers<'a> {
 
     /// The base plan in effect, also after its trial ended without a fallback.
     pub fn base(&self) -> Option<&Giver<'a>> {
-        self.active.iter().chain(&self.ended).find(|giver| giver.is_base)
+        self.active.iter().chain(&self.ended).find(|giver| giver.kind == GiverKind::Base)
     }
 }

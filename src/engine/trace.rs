@@ -7,13 +7,15 @@ use crate::{
         checks::{Explanation, Outcome, Step},
         time::Timestamp,
     },
-    engine::{Holding, TenantFacts, World},
+    engine::{Holding, Person, TenantFacts, World},
 };
 
 /// Everything a rule may look at, and what it leaves behind.
 pub(super) struct Desk<'a> {
     pub world: &'a World,
     pub facts: &'a TenantFacts,
+    /// The user asked about.
+    pub person: Option<&'a Person>,
     pub at: Timestamp,
     /// The earliest boundary after `at` of any fact that was looked at.
     pub next: Option<Timestamp>,
@@ -26,11 +28,18 @@ pub(super) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     pub fn new(world: &'a World, facts: &'a TenantFacts, at: Timestamp) -> Self {
-        Self { world, facts, at, next: None, explanation: None, supposed: None }
+        let (person, next, explanation, supposed) = (None, None, None, None);
+        Self { world, facts, person, at, next, explanation, supposed }
     }
 
-    pub fn explaining(world: &'a World, facts: &'a TenantFacts, at: Timestamp) -> Self {
-        Self { explanation: Some(Explanation::default()), ..Self::new(world, facts, at) }
+    /// The same desk for a question about a user.
+    pub fn about(self, person: Option<&'a Person>) -> Self {
+        Self { person, ..self }
+    }
+
+    /// The same desk with a notebook for the explanation.
+    pub fn explaining(self) -> Self {
+        Self { explanation: Some(Explanation::default()), ..self }
     }
 
     pub fn supposing(

@@ -5,12 +5,13 @@ use crate::{
         catalog::{Access, Feature, FeatureKind, FeatureValue, Limit, Module, Stack, Status},
         checks::{Outcome, Reason, Source},
         grants::GrantState,
-        keys::{FeatureKey, ModuleKey},
+        keys::{EntitlementKey, FeatureKey, ModuleKey},
         overrides::Effect,
         tenants::Billing,
         time::Timestamp,
     },
     engine::{
+        lent,
         standing::{Giver, Givers, givers},
         trace::Desk,
     },
@@ -28,11 +29,13 @@ pub(super) struct Verdict {
     pub module: Option<ModuleKey>,
     /// When what decided ends, if it does.
     pub until: Option<Timestamp>,
+    /// What allowed it is seated: a user needs a seat for this key.
+    pub seat: Option<EntitlementKey>,
 }
 
 impl Verdict {
-    fn new(allowed: bool, reason: Reason, source: Source) -> Self {
-        Self { allowed, reason, source, value: None, module: None, until: None }
+    pub fn new(allowed: bool, reason: Reason, source: Source) -> Self {
+        Self { allowed, reason, source, value: None, module: None, until: None, seat: None }
     }
 
     /// Nothing refuses.
@@ -45,8 +48,13 @@ impl Verdict {
         Self::new(false, Reason::PlanLimit, Source::Nothing)
     }
 
-    fn until(mut self, until: Option<Timestamp>) -> Self {
+    pub fn until(mut self, until: Option<Timestamp>) -> Self {
         self.until = until;
+        self
+    }
+
+    fn seat(mut self, seat: Option<EntitlementKey>) -> Self {
+        self.seat = seat.filter(|_| self.allowed);
         self
     }
 
@@ -100,7 +108,7 @@ fn kill(desk: &mut Desk<'_>, key: &str, status: Status) -> Option<Verdict> {
 /// Rules 8 to 11 for a module.
 pub(super) fn module(desk: &mut Desk<'_>, key: &ModuleKey) -> Verdict {
     let catalog = desk.world.catalog.clone();
-    let Some(Module { access, .. }) = catalog.modules.get(key) else {
+    let Some(Module { access, seated, .. }) = catalog.modules.get(key) else {
         return Verdict::new(false, Reason::PlanLimit, Source::Nothing);
     };
     let open = match access {
@@ -117,14 +125,22 @@ pub(super) fn module(desk: &mut Desk<'_>, key: &ModuleKey) -> Verdict {
         return verdict;
     }
     let grant = by_grant(desk, key.as_str(), &FeatureKind::Boolean);
+    let seat = seated.then(|| key.into());
     if let GrantSays::Decides(verdict) = grant {
+        let seat = verdict.seat.clone().or(seat);
+        return verdict.seat(seat);
+    }
+    if let Some(verdict) = lent::by_own_entitlement(desk, key.as_str()) {
         return verdict;
     }
     let givers = givers(desk);
     let has = |giver: &Giver<'_>| giver.plan.content.modules.contains(key);
     let giver = givers.active.iter().find(|g| has(g)).copied();
     let ended = givers.ended.iter().find(|g| has(g)).copied();
-    by_plans(desk, key.as_str(), &givers, giver, ended, grant.ended_trial())
+    // A plan that carries seats carries them for each module that it gives.
+    let carries = giver.is_some_and(|giver| giver.plan.content.seats.is_some());
+    let seat = seat.or_else(|| carries.then(|| key.into()));
+    by_plans(desk, key.as_str(), &givers, giver, ended, grant.ended_trial()).seat(seat)
 }
 
 pub(super) fn is_limit(desk: &Desk<'_>, key: &FeatureKey) -> bool {
@@ -145,6 +161,10 @@ pub(super) fn feature(desk: &mut Desk<'_>, key: &FeatureKey) -> Verdict {
     if let GrantSays::Decides(verdict) = grant {
         return verdict;
     }
+    if let Some(verdict) = lent::by_own_entitlement(desk, key.as_str()) {
+        return verdict;
+    }
+    let mut seat = None;
     if let Some(of) = of {
         let mut verdict = module(desk, of);
         if !verdict.allowed {
@@ -153,6 +173,7 @@ pub(super) fn feature(desk: &mut Desk<'_>, key: &FeatureKey) -> Verdict {
             }
             return Verdict { module: Some(of.clone()), value: None, until: None, ..verdict };
         }
+        seat = verdict.seat;
     }
     let givers = givers(desk);
     let (giver, value) = match kind {
@@ -161,7 +182,7 @@ pub(super) fn feature(desk: &mut Desk<'_>, key: &FeatureKey) -> Verdict {
         FeatureKind::Config => highest(&givers.active, key),
     };
     let ended = first_on(&givers.ended, key);
-    by_plans(desk, key.as_str(), &givers, giver, ended, grant.ended_trial()).with(value)
+    by_plans(desk, key.as_str(), &givers, giver, ended, grant.ended_trial()).with(value).seat(seat)
 }
 
 /// Rule 9. An override with a value that counts as nothing refuses.
@@ -231,7 +252,9 @@ fn by_grant(desk: &mut Desk<'_>, key: &str, kind: &FeatureKind) -> GrantSays {
     let outcome = if on { Outcome::Allow } else { Outcome::Refuse };
     desk.step(10, Some(key), outcome, || format!("Granted: {}", grant.reason));
     let reason = if on { reason } else { Reason::Disabled };
-    GrantSays::Decides(Verdict::new(on, reason, source).with(grant.value.clone()).until(until))
+    let seat = grant.seats.and(Some(grant.key.clone()));
+    let verdict = Verdict::new(on, reason, source).with(grant.value.clone()).until(until);
+    GrantSays::Decides(verdict.seat(seat))
 }
 
 /// Rule 11, given who gives it and who gave it before its trial ended.
@@ -255,6 +278,7 @@ fn by_plans(
         (None, Billing::Subscription) => {
             (Reason::PlanLimit, givers.base().map_or(Source::Nothing, Giver::source))
         }
+        (None, Billing::Direct) if desk.facts.is_nobody => (Reason::PlanLimit, Source::Nothing),
         (None, Billing::Direct) => (Reason::NotGranted, Source::Nothing),
     };
     desk.step(11, Some(key), Outcome::Refuse, || match givers.base() {

@@ -86,6 +86,7 @@ impl Problem {
             Error::RateLimited { seconds } => problem.retry_after = Some(*seconds),
             Error::Unauthenticated(_)
             | Error::Forbidden(_)
+            | Error::ProvisioningNotAllowed(_)
             | Error::TenantNotFound(_)
             | Error::NotFound { .. }
             | Error::Conflict { .. }
@@ -192,6 +193,7 @@ pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
         Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        Error::ProvisioningNotAllowed(_) => (StatusCode::FORBIDDEN, "PROVISIONING_NOT_ALLOWED"),
         Error::TenantNotFound(_) => (StatusCode::NOT_FOUND, "TENANT_NOT_FOUND"),
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "NOT_FOUND"),
         Error::Malformed(_) => (StatusCode::BAD_REQUEST, "MALFORMED"),

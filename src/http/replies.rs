@@ -143,6 +143,42 @@ impl<V: Type + Serialize> ApiResponse for Stored<V> {
     }
 }
 
+/// What is there now by its name: 201 with a `Location` where it is new, else 200.
+#[derive(Debug)]
+pub struct Named<V> {
+    location: Option<String>,
+    body: Json<V>,
+}
+
+impl<V> Named<V> {
+    /// New where there is a location to go to.
+    pub fn new(location: Option<String>, body: V) -> Self {
+        Self { location, body: Json(body) }
+    }
+}
+
+impl<V: Type + Serialize> IntoResponse for Named<V> {
+    fn into_response(self) -> Response {
+        let Self { location, body } = self;
+        match location {
+            Some(location) => Created { location, etag: None, body }.into_response(),
+            None => body.into_response(),
+        }
+    }
+}
+
+impl<V: Type + Serialize> ApiResponse for Named<V> {
+    fn meta() -> MetaResponses {
+        let there = meta::<Json<V>>(200, "It was there", &[]);
+        let created = meta::<Json<V>>(201, "Created", &["Location"]);
+        MetaResponses { responses: vec![there, created] }
+    }
+
+    fn register(registry: &mut Registry) {
+        V::register(registry);
+    }
+}
+
 /// What took effect, or 202 with what waits for a second person and a `Location` to look at it.
 #[derive(Debug)]
 pub enum Governed<R, V> {
@@ -195,6 +231,31 @@ impl ApiResponse for Done {
         let response = MetaResponse {
             description: "Done",
             status: Some(204),
+            status_range: None,
+            content: vec![],
+            headers: vec![],
+        };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(_registry: &mut Registry) {}
+}
+
+/// 202 without a body: taken note of.
+#[derive(Debug, Clone, Copy)]
+pub struct Noted;
+
+impl IntoResponse for Noted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into()
+    }
+}
+
+impl ApiResponse for Noted {
+    fn meta() -> MetaResponses {
+        let response = MetaResponse {
+            description: "Noted",
+            status: Some(202),
             status_range: None,
             content: vec![],
             headers: vec![],

@@ -29,7 +29,7 @@ use crate::http::{merge::parse_merging, problem::CONTENT_TYPE};
 /// Fields of answers that are left out where they say nothing, by schema.
 const SOMETIMES: &[(&str, &[&str])] = &[
     ("Decision", &["would_reason", "trace", "layers"]),
-    ("Source", &["plan", "plan_version", "id", "key"]),
+    ("Source", &["plan", "plan_version", "id", "key", "tenant", "role", "context"]),
     ("Remedy", &["plans", "at"]),
     ("ModuleAccess", &["would_reason"]),
     ("FeatureAccess", &["would_reason"]),

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::domain::{
     keys::{
-        BundleKey, ContextType, EntitlementKey, FeatureKey, GuardKey, KEY_PATTERN, MAX_KEY_LEN,
-        ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, USER_PATTERN, UserKey,
+        BundleKey, ContextId, ContextType, EntitlementKey, FeatureKey, GuardKey, KEY_PATTERN,
+        MAX_KEY_LEN, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, USER_PATTERN, UserKey,
     },
     time::Timestamp,
 };
@@ -45,6 +45,7 @@ key_types!(
     PermissionKey,
     GuardKey,
     ContextType,
+    ContextId,
     EntitlementKey
 );
 string_type!(UserKey, "user", key_schema(USER_PATTERN));

@@ -7,18 +7,20 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     domain::{
+        activity::Range,
         callers::OperatorRole,
         catalog::{
             Access, Audience, DefaultRoute, LimitPer, Match, OnLimit, PlanKind, PriceInterval,
             Provisioning, Reset, Stack, Status,
         },
         checks::{Mode, Outcome, Reason},
+        people::UserEntitlementStatus,
         requests::{RequestKind, RequestState},
         subscriptions::SubscriptionStatus,
         tenants::Billing,
     },
     http::string_type::string_type,
-    service::grants::NewState,
+    service::{grants::NewState, seats::Release},
 };
 
 /// A word of ours in an answer, without a copy. Nobody sends one.
@@ -136,9 +138,12 @@ word_types! {
     OperatorRole = ["super_admin", "support", "auditor", "service", "tenant_admin", "tenant_user"];
     SubscriptionStatus = ["trialing", "active", "overdue", "suspended", "cancelled"];
     Billing = ["subscription", "direct"];
+    Release = ["newest"];
+    UserEntitlementStatus = ["active", "suspended", "revoked", "expired"];
     NewState = ["enabled", "disabled", "trial"];
     RequestKind = ["request", "create", "update"];
     RequestState = ["open", "approved", "declined", "withdrawn", "expired"];
+    Range = ["day", "week", "month"];
     Outcome = ["pass", "allow", "refuse"];
     Access = ["entitled", "always_on", "rbac_only"];
     Status = ["active", "disabled", "archived"];
@@ -154,6 +159,7 @@ word_types! {
     Reason = [
         "suspended", "demo", "gating_disabled", "no_subscription", "cancelled", "overdue",
         "feature_disabled", "always_on", "rbac_only", "override", "disabled", "grant", "trial",
-        "trial_expired", "plan", "add_on", "plan_limit", "not_granted",
+        "trial_expired", "plan", "add_on", "plan_limit", "not_granted", "user_entitlement",
+        "seat_required", "role", "tier", "permission_denied", "super_admin_bypass",
     ];
 }

@@ -257,7 +257,23 @@ fn refuse_what_is_in_use(
         let uses = catalogs::uses_of_key(tx, key.as_str())?;
         faults.extend(uses.iter().map(|by| in_use("features", key.as_str(), None, by)));
     }
+    faults.extend(used_by_roles(tx, old, new)?);
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "KEY_IN_USE", faults }) }
+}
+
+/// A role that somebody holds stays, and is held on the same kind of thing.
+fn used_by_roles(tx: &ReadTx<'_>, old: &Catalog, new: &Catalog) -> Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for (key, role) in &old.roles {
+        let field = match new.roles.get(key) {
+            None => key.to_string(),
+            Some(other) if other.context != role.context => format!("{key}.context"),
+            Some(_) => continue,
+        };
+        let uses = catalogs::uses_of_role(tx, key.as_str())?;
+        faults.extend(uses.iter().map(|by| in_use("roles", &field, None, by)));
+    }
+    Ok(faults)
 }
 
 /// A code that was handed out must still mean what it meant.
@@ -294,7 +310,10 @@ fn in_use(section: &str, key: &str, plan: Option<&PlanVersion>, by: &Use) -> Fau
         (_, Some(_)) => "archive it, move them to a plan version without it, then remove it",
         (_, None) => "remove them first",
     };
-    let message =
-        format!("is used by {count} {kind}{plural}{on}, “{tenant}” among them; {way_out}");
+    let among = match tenant.as_str() {
+        "" => String::new(),
+        tenant => format!(", “{tenant}” among them"),
+    };
+    let message = format!("is used by {count} {kind}{plural}{on}{among}; {way_out}");
     Fault::new(format!("{section}.{key}"), message)
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use serde_json::{Value, json};
+
 use super::{
     Service,
     actor::Actor,
@@ -9,13 +11,16 @@ use super::{
 };
 use crate::{
     domain::{
+        activity::Activity,
+        audit::Event,
         callers::OperatorRole,
-        catalog::{Catalog, Match},
+        catalog::{Audience, Catalog, Match},
         checks::{Decision, Explanation, Mode, Question, Reason, Remedy, Source},
-        keys::{FeatureKey, ModuleKey, TenantKey, UserKey, nearest},
+        contexts::ContextKey,
+        keys::{FeatureKey, ModuleKey, PermissionKey, PlanKey, TenantKey, UserKey, nearest},
         time::Timestamp,
     },
-    engine::{self, TenantFacts, World},
+    engine::{self, Person, TenantFacts, World},
     error::{Error, Fault, Result},
 };
 
@@ -37,8 +42,16 @@ pub struct Check {
     pub features: Vec<FeatureKey>,
     /// Whether all or any of the features are needed.
     pub features_match: Match,
+    /// The permission needed.
+    pub permission: Option<PermissionKey>,
+    /// Where the permission is needed.
+    pub context: Option<ContextKey>,
+    /// The lowest tier that passes.
+    pub tier_at_least: Option<PlanKey>,
     /// As of this future instant.
     pub at: Option<Timestamp>,
+    /// Recorded as activity of the user where it is allowed.
+    pub track: bool,
     /// With the path to the answer.
     pub explain: bool,
     /// Fields of the request that later parts of the service answer.
@@ -54,24 +67,27 @@ pub struct Checked {
     pub explanation: Option<Explanation>,
 }
 
-/// What every question of one tenant is answered from, so that a batch is consistent.
+/// What every question of one subject is answered from, so that a batch is consistent.
 struct View {
+    /// None for users without a tenant.
+    tenant: Option<TenantKey>,
     world: Arc<World>,
     facts: Arc<TenantFacts>,
+    /// Users that were asked about, each with the context.
+    people: Vec<(Option<ContextKey>, Arc<Person>)>,
 }
 
 impl Service {
     /// Answers one question.
     pub async fn check(&self, actor: &Actor, check: &Check) -> Result<Checked> {
-        let tenant = self.tenant_of(actor, check)?;
-        let view = self.view(&tenant).await?;
-        self.answer(actor, check, &view)
+        let mut view = self.view(self.tenant_of(actor, check)?).await?;
+        self.answer(actor, check, &mut view).await
     }
 
     /// Answers questions in order, each tenant from one consistent state. A faulty one gets its own
     /// error in its place.
     pub async fn check_batch(&self, actor: &Actor, checks: &[Check]) -> Vec<Result<Checked>> {
-        let mut views: Vec<(TenantKey, View)> = Vec::new();
+        let mut views: Vec<View> = Vec::new();
         let mut answers = Vec::with_capacity(checks.len());
         for check in checks {
             answers.push(self.check_within(actor, check, &mut views).await);
@@ -83,40 +99,46 @@ impl Service {
         &self,
         actor: &Actor,
         check: &Check,
-        views: &mut Vec<(TenantKey, View)>,
+        views: &mut Vec<View>,
     ) -> Result<Checked> {
         let tenant = self.tenant_of(actor, check)?;
         // A batch holds few tenants, so a look along the list beats a map.
-        if let Some((_, view)) = views.iter().find(|(key, _)| *key == tenant) {
-            return self.answer(actor, check, view);
+        if let Some(view) = views.iter_mut().find(|view| view.tenant == tenant) {
+            return self.answer(actor, check, view).await;
         }
-        let view = self.view(&tenant).await?;
-        let answer = self.answer(actor, check, &view);
-        views.push((tenant, view));
+        let mut view = self.view(tenant).await?;
+        let answer = self.answer(actor, check, &mut view).await;
+        views.push(view);
         answer
     }
 
-    async fn view(&self, tenant: &TenantKey) -> Result<View> {
-        let facts = self.facts(tenant).await?;
-        Ok(View { world: self.world(), facts })
+    async fn view(&self, tenant: Option<TenantKey>) -> Result<View> {
+        let facts = match &tenant {
+            Some(tenant) => self.facts(tenant).await?,
+            None => Arc::new(TenantFacts::nobody()),
+        };
+        Ok(View { tenant, world: self.world(), facts, people: Vec::new() })
     }
 
-    /// The tenant asked about, if the caller may ask about it.
-    fn tenant_of(&self, actor: &Actor, check: &Check) -> Result<TenantKey> {
+    /// The tenant asked about, if the caller may ask about it; none for a user without one.
+    fn tenant_of(&self, actor: &Actor, check: &Check) -> Result<Option<TenantKey>> {
         let tenant = match (&check.tenant, &actor.principal.tenant) {
             (Some(tenant), _) | (None, Some(tenant)) => tenant,
             (None, None) if check.user.is_some() => {
-                let message =
-                    "questions about a user without a tenant are not available yet; name one";
-                return Err(Error::NotAvailable(Fault::new("tenant", message)));
+                return match actor.reach(Permission::Check)? {
+                    Reach::All => Ok(None),
+                    Reach::Own | Reach::Oneself | Reach::None => {
+                        Err(Error::invalid("tenant", "name the tenant"))
+                    }
+                };
             }
-            (None, None) => return Err(Error::invalid("tenant", "name the tenant")),
+            (None, None) => return Err(Error::invalid("tenant", "name the tenant, or a user")),
         };
         actor.may_on(Permission::Check, tenant)?;
-        Ok(tenant.clone())
+        Ok(Some(tenant.clone()))
     }
 
-    fn answer(&self, actor: &Actor, check: &Check, view: &View) -> Result<Checked> {
+    async fn answer(&self, actor: &Actor, check: &Check, view: &mut View) -> Result<Checked> {
         let started = Instant::now();
         let now = self.clock.now();
         let question = question(actor, check, &view.world.catalog)?;
@@ -128,25 +150,132 @@ impl Service {
             Some(at) => at,
             None => now,
         };
-        let View { world, facts } = view;
+        let person = match &question.user {
+            Some(user) => Some(self.somebody(view, user, question.context.as_ref()).await?),
+            None => None,
+        };
+        let (world, facts, person) = (&view.world, &view.facts, person.as_deref());
         let (mut decision, explanation) = if check.explain {
-            let (decision, explanation) = engine::explain(world, facts, &question, at);
+            let (decision, explanation) = engine::explain(world, facts, person, &question, at);
             (decision, Some(explanation))
         } else {
-            (engine::decide(world, facts, &question, at), None)
+            (engine::decide(world, facts, person, &question, at), None)
         };
         if let Some(invariant) = engine::invariants::violated(&decision, facts, at) {
             metrics::counter!("invariant_violations_total").increment(1);
             tracing::error!(tenant = %facts.tenant.key, invariant, "an invariant is violated");
         }
+        if decision.reason == Reason::SuperAdminBypass {
+            self.record_bypass(actor, view.tenant.clone(), &question).await?;
+        }
         if let (Source::Override(id), None) = (&decision.source, check.at) {
             self.uses.note(id, now);
+        }
+        if check.track && decision.allowed {
+            self.track(view, person, &question, &decision.source);
         }
         if may_ask_for_access(actor, &decision) {
             decision.remedies.push(Remedy::RequestAccess);
         }
         self.metrics.count(&decision, started.elapsed().as_secs_f64());
         Ok(Checked { decision, explanation })
+    }
+
+    /// Takes note of what a check has permitted, as activity of the user.
+    fn track(&self, view: &View, person: Option<&Person>, question: &Question, source: &Source) {
+        let Question { user, module, features, permission, context, tier_at_least, .. } = question;
+        let (Some(tenant), Some(user)) = (&view.tenant, user) else { return };
+        let permission = permission.as_ref().map(PermissionKey::as_str);
+        let module = module.as_ref().map(ModuleKey::as_str);
+        let feature = features.first().map(FeatureKey::as_str);
+        let tier = tier_at_least.as_ref().map(PlanKey::as_str);
+        let Some(action) = permission.or(module).or(feature).or(tier) else { return };
+        let at = self.clock.steady();
+        // Where the answer is that of a module, the role that permitted is asked for by itself.
+        let alone = match source {
+            Source::Role { .. } => None,
+            _ if permission.is_none() => None,
+            _ => {
+                let alone = Question {
+                    module: None,
+                    features: Vec::new(),
+                    tier_at_least: None,
+                    ..question.clone()
+                };
+                Some(engine::decide(&view.world, &view.facts, person, &alone, at).source)
+            }
+        };
+        let role = match alone.as_ref().unwrap_or(source) {
+            Source::Role { role, .. } => Some(role.clone()),
+            _ => None,
+        };
+        self.note_activity(Activity {
+            tenant: tenant.clone(),
+            at,
+            user: user.clone(),
+            role,
+            action: action.to_owned(),
+            context: context.clone(),
+            metadata: None,
+        });
+    }
+
+    /// What is known of a user, the same for every question that this view answers.
+    async fn somebody(
+        &self,
+        view: &mut View,
+        user: &UserKey,
+        context: Option<&ContextKey>,
+    ) -> Result<Arc<Person>> {
+        let asked = |(at, person): &&(Option<ContextKey>, Arc<Person>)| {
+            at.as_ref() == context && person.user == *user
+        };
+        if let Some((_, person)) = view.people.iter().find(asked) {
+            return Ok(person.clone());
+        }
+        let person = match &view.tenant {
+            Some(tenant) => {
+                let (facts, person) = self.person(tenant, user, context).await?;
+                // The first question of a view says which state all of them see.
+                if view.people.is_empty() {
+                    view.facts = facts;
+                }
+                person
+            }
+            None => self.person_alone(user).await?,
+        };
+        let person = Arc::new(person);
+        view.people.push((context.cloned(), person.clone()));
+        Ok(person)
+    }
+
+    /// A bypass counts once it is written down (SPEC 4, rule 2).
+    async fn record_bypass(
+        &self,
+        actor: &Actor,
+        tenant: Option<TenantKey>,
+        question: &Question,
+    ) -> Result<()> {
+        let Question { user, mode: _, module, features, permission, context, .. } = question;
+        let event = Event {
+            name: "entitlement.super_admin_bypass",
+            tenant,
+            subject: user.as_ref().map(ToString::to_string).unwrap_or_default(),
+            before: Value::Null,
+            after: json!({
+                "module": module,
+                "features": features,
+                "permission": permission,
+                "context": context,
+                "tier_at_least": question.tier_at_least,
+            }),
+            reason: None,
+        };
+        metrics::counter!("super_admin_bypass_total").increment(1);
+        self.change(actor, move |_| Ok(((), vec![event]))).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a bypass was not recorded");
+            Error::Unavailable("The bypass can't be written into the audit trail now.")
+        })
     }
 }
 
@@ -157,7 +286,11 @@ fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
         return false;
     }
     match decision.reason {
-        Reason::PlanLimit | Reason::TrialExpired | Reason::NotGranted | Reason::Disabled => true,
+        Reason::PlanLimit
+        | Reason::TrialExpired
+        | Reason::NotGranted
+        | Reason::Disabled
+        | Reason::SeatRequired => true,
         // No override helps against these, or it is one already.
         Reason::Suspended
         | Reason::NoSubscription
@@ -165,6 +298,7 @@ fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
         | Reason::Overdue
         | Reason::FeatureDisabled
         | Reason::Override
+        | Reason::PermissionDenied
         // Reasons of an allow.
         | Reason::Demo
         | Reason::GatingDisabled
@@ -173,40 +307,71 @@ fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
         | Reason::Grant
         | Reason::Trial
         | Reason::Plan
-        | Reason::AddOn => false,
+        | Reason::AddOn
+        | Reason::UserEntitlement
+        | Reason::Role
+        | Reason::Tier
+        | Reason::SuperAdminBypass => false,
     }
 }
 
 /// The question in a check, once everything in it is known, permitted and built.
 fn question(actor: &Actor, check: &Check, catalog: &Catalog) -> Result<Question> {
     let (user, mode) = identity(actor, check.user.as_ref(), check.mode)?;
-    let platform = (mode == Mode::Platform).then_some("mode");
-    if let Some(field) = check.unavailable.first().copied().or(platform) {
-        let message = match field {
-            "mode" => "platform mode is not available yet; leave it out",
-            _ => "this part of the question is not available yet; leave it out",
-        };
+    if let Some(field) = check.unavailable.first().copied() {
+        let message = "this part of the question is not available yet; leave it out";
         return Err(Error::NotAvailable(Fault::new(field, message)));
     }
-    if check.module.is_none() && check.features.is_empty() {
-        return Err(Error::invalid("module", "ask for a module, or for features, or both"));
+    let for_person = check.permission.is_some() || check.tier_at_least.is_some();
+    if check.module.is_none() && check.features.is_empty() && !for_person {
+        let message = "ask for a module, features, a permission, or a tier";
+        return Err(Error::invalid("module", message));
     }
+    if for_person && user.is_none() {
+        let message = "name the user whose permission or tier is asked for";
+        return Err(Error::invalid("user", message));
+    }
+    if check.context.is_some() && check.permission.is_none() {
+        let message = "a context is where a permission is asked for; name the permission";
+        return Err(Error::invalid("permission", message));
+    }
+    trackable(actor, check, user.as_ref())?;
     if check.explain && actor.principal.role.needs_tenant() {
         let message = "explain: an explanation shows what staff wrote about the tenant; a service \
                        key, support or an auditor may ask for it";
         return Err(Error::Forbidden(message.into()));
     }
     known(check, catalog)?;
-    if user.is_some() {
-        refuse_seated(check, catalog)?;
-    }
     Ok(Question {
         user,
         mode,
         module: check.module.clone(),
         features: check.features.clone(),
         features_match: check.features_match,
+        permission: check.permission.clone(),
+        context: check.context.clone(),
+        tier_at_least: check.tier_at_least.clone(),
     })
+}
+
+/// Activity is what a user does in a tenant, now.
+fn trackable(actor: &Actor, check: &Check, user: Option<&UserKey>) -> Result<()> {
+    if !check.track {
+        return Ok(());
+    }
+    let mut faults = Vec::new();
+    if check.at.is_some() {
+        let message =
+            "what is asked about another instant is no activity; leave out “at” or “track”";
+        faults.push(Fault::new("track", message));
+    }
+    if check.tenant.is_none() && actor.principal.tenant.is_none() {
+        faults.push(Fault::new("tenant", "name the tenant in which the user is active"));
+    }
+    if user.is_none() {
+        faults.push(Fault::new("user", "name the user whose activity is tracked"));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "INVALID_VALUE", faults }) }
 }
 
 /// The user and mode that count. Only an unbound service, support or super admin may say them;
@@ -223,7 +388,11 @@ pub(super) fn identity(
         OperatorRole::Auditor | OperatorRole::TenantAdmin | OperatorRole::TenantUser => false,
     };
     if speaks_for_others {
-        return Ok((user.cloned(), mode.unwrap_or(principal.mode)));
+        let mode = mode.unwrap_or(principal.mode);
+        let is_staff = principal.role != OperatorRole::Service;
+        // Staff who work on the platform and name nobody ask about themselves.
+        let own = || principal.id.parse().ok().filter(|_| is_staff && mode == Mode::Platform);
+        return Ok((user.cloned().or_else(own), mode));
     }
     if user.is_some_and(|user| user.as_str() != principal.id) {
         return Err(Error::Forbidden(
@@ -246,7 +415,12 @@ pub(super) fn identity(
 /// Rule 1: every key is one of the catalog, or an error that names the nearest.
 fn known(check: &Check, catalog: &Catalog) -> Result<()> {
     let module_is_known = check.module.iter().all(|key| catalog.modules.contains_key(key));
-    if module_is_known && check.features.iter().all(|key| catalog.features.contains_key(key)) {
+    let tiers = || catalog.plans.iter().filter(|(_, plan)| plan.audience == Audience::User);
+    let tier_is_known = check.tier_at_least.iter().all(|key| tiers().any(|(tier, _)| tier == key));
+    if module_is_known
+        && tier_is_known
+        && check.features.iter().all(|key| catalog.features.contains_key(key))
+    {
         return Ok(());
     }
     let mut faults = Vec::new();
@@ -259,6 +433,10 @@ fn known(check: &Check, catalog: &Catalog) -> Result<()> {
             let known = catalog.features.keys().map(FeatureKey::as_str);
             faults.push(unknown(&format!("features[{index}]"), "feature", key.as_str(), known));
         }
+    }
+    if let (Some(key), false) = (&check.tier_at_least, tier_is_known) {
+        let known = tiers().map(|(tier, _)| tier.as_str());
+        faults.push(unknown("tier_at_least", "plan for users", key.as_str(), known));
     }
     Err(Error::Invalid { code: "UNKNOWN_KEY", faults })
 }
@@ -278,20 +456,4 @@ pub(super) fn unknown<'a>(
         format!("; did you mean {}?", quoted.join(" or "))
     };
     Fault::new(field, format!("the catalog has no {kind} “{key}”{hint}"))
-}
-
-/// Whether a user needs a seat is not answered yet, so a question that depends on it isn't either.
-fn refuse_seated(check: &Check, catalog: &Catalog) -> Result<()> {
-    let of_features =
-        check.features.iter().filter_map(|key| catalog.features.get(key)?.module.as_ref());
-    let mut modules = check.module.iter().chain(of_features);
-    match modules.find(|key| catalog.modules.get(*key).is_some_and(|m| m.seated)) {
-        Some(key) => {
-            let message = format!(
-                "whether a user has a seat for the module “{key}” is not available yet; leave the user out"
-            );
-            Err(Error::NotAvailable(Fault::new("user", message)))
-        }
-        None => Ok(()),
-    }
 }

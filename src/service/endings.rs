@@ -3,10 +3,10 @@
 //! Invariants: each marks its row in the same transaction, so that it is recorded once; a row that
 //! was ended or moved in the meantime gives no event.
 
-use super::{grants, overrides, subscriptions::event};
+use super::{grants, overrides, roles, subscriptions::event};
 use crate::{
-    domain::{audit::Event, overrides::OverrideEnd},
-    error::Result,
+    domain::{audit::Event, overrides::OverrideEnd, people::RoleAssignment},
+    error::{Error, Result},
     store::{self, WriteTx, due::Due, subscription_ends},
 };
 
@@ -51,4 +51,20 @@ pub(super) fn end_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Eve
 pub(super) fn start_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
     let subscription = subscription_ends::take_start(tx, due)?;
     Ok(subscription.map(|s| event("subscription.started", None, Some(&s))))
+}
+
+/// A role in a tenant has ended.
+pub(super) fn expire_role(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    let tenant = due.tenant.as_ref().ok_or_else(|| Error::internal("a role of no tenant"))?;
+    end_role(tx, store::roles::find(tx.read(), tenant, &due.id)?)
+}
+
+/// A role at platform level has ended.
+pub(super) fn expire_platform_role(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
+    end_role(tx, store::platform_roles::find(tx.read(), &due.id)?)
+}
+
+fn end_role(tx: &WriteTx<'_>, found: Option<RoleAssignment>) -> Result<Option<Event>> {
+    let ended = found.filter(|held| held.expires_at.is_some_and(|end| end <= tx.now()));
+    ended.map(|held| roles::end(tx, &held, "role.expired")).transpose()
 }

@@ -18,10 +18,10 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        World,
+        Person, TenantFacts, World,
         entitlements::{Entitlements, entitlements},
     },
-    error::{Error, Fault, Result},
+    error::{Error, Result},
 };
 
 /// A payload, ready to be sent.
@@ -47,8 +47,8 @@ impl Prepared {
 /// Whose entitlements are asked for.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// The tenant.
-    pub tenant: TenantKey,
+    /// The tenant; none for a user without one.
+    pub tenant: Option<TenantKey>,
     /// A user in it.
     pub user: Option<UserKey>,
     /// How the caller works.
@@ -67,56 +67,81 @@ impl Service {
         subject: &Subject,
         render: Render,
     ) -> Result<Arc<Prepared>> {
-        let reach = actor.may_on(Permission::EntitlementsRead, &subject.tenant)?;
-        let (own, mode) = identity(actor, subject.user.as_ref(), subject.mode)?;
+        let Some(tenant) = &subject.tenant else {
+            return self.of_user_alone(actor, subject, render).await;
+        };
+        let reach = actor.may_on(Permission::EntitlementsRead, tenant)?;
+        let (own, _) = identity(actor, subject.user.as_ref(), subject.mode)?;
         let user = match reach {
             // A tenant's user only ever sees what holds for itself.
             Reach::Oneself => own,
             Reach::Own | Reach::All | Reach::None => subject.user.clone(),
         };
-        if mode == Mode::Platform {
-            return Err(Error::NotAvailable(Fault::new(
-                "mode",
-                "platform mode is not available yet; leave it out",
-            )));
-        }
-        let cached = self.cached(&subject.tenant).await?;
-        let facts = cached.get(&subject.tenant)?;
         let (world, now) = (self.world(), self.clock.now());
-        if user.is_none()
-            && let Some(prepared) = cached.prepared.load_full()
+        if let Some(user) = user {
+            let (facts, person) = self.person(tenant, &user, None).await?;
+            return prepared(render, &world, &facts, Some(&person), now).map(Arc::new);
+        }
+        let cached = self.cached(tenant).await?;
+        if let Some(prepared) = cached.prepared.load_full()
             && prepared.holds(&world, now)
         {
             return Ok(prepared);
         }
-        refuse_seats(&world, user.as_ref())?;
-        let computed = entitlements(&world, facts, user.as_ref(), now);
-        let bytes = Bytes::from(render(&computed)?);
-        let digest = Sha256::digest(&bytes);
-        let etag = hex::encode(digest.get(..16).unwrap_or(&digest));
-        let until = computed.valid_until;
-        let prepared = Arc::new(Prepared { bytes, etag, world, from: now, until });
-        if user.is_none() {
-            cached.prepared.store(Some(prepared.clone()));
-        }
+        let prepared = prepared(render, &world, cached.get(tenant)?, None, now).map(Arc::new)?;
+        cached.prepared.store(Some(prepared.clone()));
         Ok(prepared)
+    }
+
+    async fn of_user_alone(
+        &self,
+        actor: &Actor,
+        subject: &Subject,
+        render: Render,
+    ) -> Result<Arc<Prepared>> {
+        match (actor.reach(Permission::EntitlementsRead)?, &actor.principal.tenant) {
+            (Reach::All, None) => {}
+            (Reach::All | Reach::Own | Reach::Oneself | Reach::None, _) => {
+                let message = "A caller that is bound to a tenant reads what holds in it.";
+                return Err(Error::Forbidden(message.into()));
+            }
+        }
+        let Some(user) = &subject.user else {
+            return Err(Error::invalid("user", "name the user"));
+        };
+        let person = self.person_alone(user).await?;
+        let (world, now) = (self.world(), self.clock.now());
+        prepared(render, &world, &TenantFacts::nobody(), Some(&person), now).map(Arc::new)
     }
 
     /// The caller's own entitlements as facts: for views that show a part of them.
     pub async fn own_entitlements(&self, actor: &Actor, subject: &Subject) -> Result<Entitlements> {
-        actor.may_on(Permission::EntitlementsRead, &subject.tenant)?;
-        let facts = self.facts(&subject.tenant).await?;
-        let (world, user) = (self.world(), subject.user.as_ref());
-        refuse_seats(&world, user)?;
-        Ok(entitlements(&world, &facts, user, self.clock.now()))
+        let Some(tenant) = &subject.tenant else {
+            return Err(Error::invalid("tenant", "name the tenant"));
+        };
+        actor.may_on(Permission::EntitlementsRead, tenant)?;
+        let (world, now) = (self.world(), self.clock.now());
+        match &subject.user {
+            Some(user) => {
+                let (facts, person) = self.person(tenant, user, None).await?;
+                Ok(entitlements(&world, &facts, Some(&person), now))
+            }
+            None => Ok(entitlements(&world, &*self.facts(tenant).await?, None, now)),
+        }
     }
 }
 
-/// Whether a user has a seat is not answered yet, so neither is what one may use where some need it.
-fn refuse_seats(world: &World, user: Option<&UserKey>) -> Result<()> {
-    if user.is_some() && world.catalog.modules.values().any(|module| module.seated) {
-        let message = "a user's seats are not available yet; leave the user out";
-        return Err(Error::NotAvailable(Fault::new("user", message)));
-    }
-    Ok(())
+fn prepared(
+    render: Render,
+    world: &Arc<World>,
+    facts: &TenantFacts,
+    person: Option<&Person>,
+    now: Timestamp,
+) -> Result<Prepared> {
+    let computed = entitlements(world, facts, person, now);
+    let bytes = Bytes::from(render(&computed)?);
+    let digest = Sha256::digest(&bytes);
+    let etag = hex::encode(digest.get(..16).unwrap_or(&digest));
+    let until = computed.valid_until;
+    Ok(Prepared { bytes, etag, world: world.clone(), from: now, until })
 }

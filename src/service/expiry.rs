@@ -15,7 +15,10 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-use super::{Service, actor::Actor, endings, permissions::Permission, policy::Policy, requests};
+use super::{
+    Service, actor::Actor, endings, permissions::Permission, policy::Policy, requests, seats,
+    tiers, user_entitlements,
+};
 use crate::{
     clock::Trust,
     domain::{
@@ -93,11 +96,46 @@ const KINDS: &[Kind] = &[
         record: endings::end_subscription,
     },
     Kind {
+        name: "tier",
+        lead: at_its_instant,
+        due: store::tiers::due,
+        next: store::tiers::next_due,
+        record: tiers::expire,
+    },
+    Kind {
         name: "subscription's start",
         lead: at_its_instant,
         due: subscription_ends::due_starts,
         next: subscription_ends::next_start,
         record: endings::start_subscription,
+    },
+    Kind {
+        name: "seat",
+        lead: at_its_instant,
+        due: store::seats::due,
+        next: store::seats::next_due,
+        record: seats::expire,
+    },
+    Kind {
+        name: "user entitlement",
+        lead: at_its_instant,
+        due: store::user_entitlements::due,
+        next: store::user_entitlements::next_due,
+        record: user_entitlements::expire,
+    },
+    Kind {
+        name: "role",
+        lead: at_its_instant,
+        due: store::roles::due,
+        next: store::roles::next_due,
+        record: endings::expire_role,
+    },
+    Kind {
+        name: "platform role",
+        lead: at_its_instant,
+        due: store::platform_roles::due,
+        next: store::platform_roles::next_due,
+        record: endings::expire_platform_role,
     },
 ];
 

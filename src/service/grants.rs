@@ -10,7 +10,9 @@ use super::{
     actor::Actor,
     decisions::unknown,
     expect_revision,
+    memory::Memory,
     permissions::Permission,
+    seats::{self, Release},
     values::{Direction, fitting},
 };
 use crate::{
@@ -38,6 +40,8 @@ pub struct NewGrant {
     pub trial_expires_at: Option<Timestamp>,
     /// Why.
     pub reason: String,
+    /// What becomes of seats in use that it has no room for; refused where unset.
+    pub release: Option<Release>,
 }
 
 /// The state of a grant without its instant.
@@ -70,6 +74,8 @@ pub struct SelectedModule {
     pub trial_expires_at: Option<Timestamp>,
     /// How many named users may use it.
     pub seats: Option<u64>,
+    /// What becomes of seats in use that it has no room for; refused where unset.
+    pub release: Option<Release>,
 }
 
 impl Service {
@@ -94,6 +100,7 @@ impl Service {
         expected: Option<u64>,
     ) -> Result<(Grant, bool)> {
         actor.may_on(Permission::GrantsWrite, &tenant)?;
+        let (memory, release) = (self.memory.clone(), new.release);
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             let catalog = current_catalog(tx)?;
@@ -103,7 +110,7 @@ impl Service {
             }
             let grant = checked(&catalog, tx.now(), &tenant, &key, new, before.as_ref())?;
             let is_new = before.is_none();
-            let events = write(tx, before.clone(), &grant)?;
+            let events = write(tx, &memory, before.clone(), &grant, release)?;
             // Where nothing was written, what is there stays, its revision too.
             let grant = before.filter(|_| events.is_empty()).unwrap_or(grant);
             Ok(((grant, is_new), events))
@@ -140,6 +147,7 @@ impl Service {
         selection: Selection,
     ) -> Result<Vec<Grant>> {
         actor.may_on(Permission::ModulesWrite, &tenant)?;
+        let memory = self.memory.clone();
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             let catalog = current_catalog(tx)?;
@@ -148,13 +156,13 @@ impl Service {
             let mut events = Vec::new();
             for grant in store::grants::all(tx.read(), &tenant)? {
                 let is_module = catalog.modules.contains_key(grant.key.as_str());
-                if is_module && !wanted.iter().any(|w| w.key == grant.key) {
+                if is_module && !wanted.iter().any(|(wanted, _)| wanted.key == grant.key) {
                     events.push(remove(tx, grant, Some(reason.clone()))?);
                 }
             }
-            for grant in &wanted {
+            for (grant, release) in &wanted {
                 let before = store::grants::find(tx.read(), &tenant, &grant.key)?;
-                events.extend(write(tx, before, grant)?);
+                events.extend(write(tx, &memory, before, grant, *release)?);
             }
             // Read back: an unchanged grant keeps its revision.
             let grants = store::grants::all(tx.read(), &tenant)?;
@@ -176,7 +184,7 @@ fn wanted(
     now: Timestamp,
     tenant: &TenantKey,
     selection: Selection,
-) -> Result<Vec<Grant>> {
+) -> Result<Vec<(Grant, Option<Release>)>> {
     let Selection { modules, bundles, reason } = selection;
     let mut faults = Vec::new();
     let mut chosen: BTreeMap<EntitlementKey, (String, NewGrant)> = BTreeMap::new();
@@ -186,6 +194,7 @@ fn wanted(
         seats: module.seats,
         trial_expires_at: module.trial_expires_at,
         reason: reason.clone(),
+        release: module.release,
     };
     for (index, key) in bundles.iter().enumerate() {
         let Some(bundle) = catalog.bundles.get(key) else {
@@ -194,8 +203,12 @@ fn wanted(
             continue;
         };
         for module in &bundle.modules {
-            let given =
-                SelectedModule { state: NewState::Enabled, trial_expires_at: None, seats: None };
+            let given = SelectedModule {
+                state: NewState::Enabled,
+                trial_expires_at: None,
+                seats: None,
+                release: None,
+            };
             // A bundle may hold modules that need no grant; there it has nothing to give.
             let needs_grant =
                 catalog.modules.get(module).is_some_and(|m| m.access == Access::Entitled);
@@ -215,8 +228,9 @@ fn wanted(
     let unknown_only = !faults.is_empty();
     let mut grants = Vec::new();
     for (key, (place, new)) in chosen {
+        let release = new.release;
         match checked(catalog, now, tenant, &key, new, None) {
-            Ok(grant) => grants.push(grant),
+            Ok(grant) => grants.push((grant, release)),
             Err(Error::Invalid { faults: wrong, .. }) => {
                 let placed = |f: Fault| Fault::new(format!("{place}.{}", f.field), f.message);
                 faults.extend(wrong.into_iter().map(placed));
@@ -290,7 +304,13 @@ fn checked(
 }
 
 /// Writes a grant unless it says what is there already; the events that go with it.
-fn write(tx: &WriteTx<'_>, before: Option<Grant>, grant: &Grant) -> Result<Vec<Event>> {
+fn write(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    before: Option<Grant>,
+    grant: &Grant,
+    release: Option<Release>,
+) -> Result<Vec<Event>> {
     let same = |b: &Grant| {
         (&b.state, &b.value, b.seats, &b.reason)
             == (&grant.state, &grant.value, grant.seats, &grant.reason)
@@ -304,14 +324,22 @@ fn write(tx: &WriteTx<'_>, before: Option<Grant>, grant: &Grant) -> Result<Vec<E
     }
     store::grants::upsert(tx, &grant)?;
     tx.touch_tenant(&grant.tenant)?;
-    Ok(vec![Event {
+    let mut events = vec![Event {
         name: if before.is_some() { "grant.updated" } else { "grant.created" },
         tenant: Some(grant.tenant.clone()),
         subject: grant.key.to_string(),
         before: before.as_ref().map_or(Value::Null, facts),
         after: facts(&grant),
         reason: Some(grant.reason.clone()),
-    }])
+    }];
+    match grant.state {
+        GrantState::Enabled | GrantState::Trial(_) => {
+            seats::fit(tx, memory, before.as_ref(), &grant, release, &mut events)?;
+        }
+        // As where a plan is changed: the seats stay allocated, and give nothing.
+        GrantState::Disabled => {}
+    }
+    Ok(events)
 }
 
 fn remove(tx: &WriteTx<'_>, before: Grant, reason: Option<String>) -> Result<Event> {

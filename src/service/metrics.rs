@@ -65,6 +65,7 @@ impl Service {
         // Before the first question nothing was missed.
         let rate = if asked == 0 { 1.0 } else { stats.hits as f64 / asked as f64 };
         gauge!("entitlement_cache_hit_rate").set(rate);
+        gauge!("entitlement_activity_waiting").set(self.activity.waiting() as f64);
         gauge!("entitlement_catalog_version").set(f64::from(self.world().catalog_version));
         if let Ok(seq) = self.store.read_now(crate::store::audit::last_seq) {
             gauge!("entitlement_audit_sequence").set(seq as f64);

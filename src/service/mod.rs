@@ -2,21 +2,23 @@
 //!
 //! Invariants: nothing changes without its audit event, because [`Service::change`] takes the events
 //! from the closure that makes the change, and `Store::write` has no other caller than it and
-//! [`Service::record_uses`], which only notes that keys and overrides were used (`tests/it/tidy.rs`); memory
-//! follows the disk in the writer, before a change is answered; a check does no SQL while its tenant
-//! is in memory.
+//! what only takes notes: [`Service::record_uses`] of keys and overrides, and [`activity`]
+//! (`tests/it/tidy.rs`); memory follows the disk in the writer, before a change is answered; a check
+//! does no SQL while its tenant is in memory.
 //!
 //! Refuses to know: HTTP, JSON bodies, SQL.
 
 pub mod activation_codes;
+pub mod activity;
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
-pub mod cache;
+mod cache;
 pub mod catalogs;
 pub mod claims;
 pub mod code_text;
+pub mod contexts;
 pub mod decisions;
 mod endings;
 pub mod entitlements;
@@ -24,31 +26,38 @@ pub mod expiry;
 pub mod grants;
 pub mod guesses;
 pub mod keyring;
+pub mod memory;
 pub mod metrics;
 pub mod once;
 pub mod overrides;
 pub mod overrides_report;
 pub mod paging;
+pub mod people;
 pub mod permissions;
 pub mod policy;
+mod provisioning;
 pub mod requests;
+pub mod roles;
+pub mod seats;
 pub mod subscriptions;
 pub mod tenants;
+pub mod tiers;
 pub mod tokens;
+pub mod user_entitlements;
 mod uses;
 pub mod values;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::actor::Actor;
 use self::{
-    cache::{Cache, CacheOptions, Cached},
+    activity::ActivityQueue,
     expiry::ExpiryState,
     guesses::Guesses,
-    keyring::{Keyring, StoredKey},
+    keyring::Keyring,
+    memory::{CacheOptions, Memory, stored_keys},
     metrics::Metrics,
     once::Once,
     policy::Policy,
@@ -61,12 +70,11 @@ use crate::{
         keys::TenantKey,
         time::Timestamp,
     },
-    engine::{Gating, TenantFacts, World},
+    engine::{Gating, World},
     error::{Error, Result},
     store::{
-        self, OpenError, ReadTx, Store, StoreOptions, Touched, WriteTx,
-        audit::Provenance,
-        snapshots::{Loaded, PlanShelf, load_tenant, load_world},
+        self, OpenError, ReadTx, Store, StoreOptions, Touched, WriteTx, audit::Provenance,
+        snapshots::load_world,
     },
 };
 
@@ -81,6 +89,7 @@ pub struct Service {
     expiry: Arc<ExpiryState>,
     guesses: Arc<Guesses>,
     uses: Arc<Uses>,
+    activity: Arc<ActivityQueue>,
     policy: Policy,
 }
 
@@ -93,13 +102,6 @@ enum Use {
     Override(String, Timestamp),
 }
 
-/// What is kept in memory; the writer makes it follow the disk.
-struct Memory {
-    world: ArcSwap<World>,
-    cache: Cache,
-    shelf: PlanShelf,
-}
-
 impl Service {
     /// Opens the database and reads what every request needs.
     pub fn open(
@@ -110,11 +112,7 @@ impl Service {
         clock: Clock,
         keyring: Arc<Keyring>,
     ) -> Result<Self, OpenError> {
-        let memory = Arc::new(Memory {
-            world: ArcSwap::from_pointee(World::empty(gating)),
-            cache: Cache::new(cache),
-            shelf: PlanShelf::default(),
-        });
+        let memory = Arc::new(Memory::new(cache, gating));
         let expiry = Arc::<ExpiryState>::default();
         clock.set_hold(policy.hold);
         let publish = {
@@ -141,6 +139,7 @@ impl Service {
             expiry,
             guesses: Arc::default(),
             uses: Arc::default(),
+            activity: Arc::new(ActivityQueue::new(policy.activity_queue)),
             policy,
         })
     }
@@ -231,63 +230,6 @@ impl Service {
     pub fn store(&self) -> &Store {
         &self.store
     }
-
-    /// A tenant as it stands in memory, read from the database where it doesn't.
-    async fn cached(&self, tenant: &TenantKey) -> Result<Arc<Cached>> {
-        let cache = &self.memory.cache;
-        if let Some(cached) = cache.get(tenant) {
-            return Ok(cached);
-        }
-        // Taken before the read: a write that is published meanwhile makes it stale.
-        let ticket = cache.ticket(tenant);
-        let now = self.clock.steady();
-        let shelf = &self.memory.shelf;
-        match self.store.read(|tx| load_tenant(tx, shelf, tenant, now)).await? {
-            Loaded::Facts(facts) => Ok(cache.keep(tenant, ticket, Cached::facts(facts))),
-            Loaded::Damaged => Ok(cache.keep(tenant, ticket, Cached::damaged())),
-            Loaded::Missing => Err(Error::TenantNotFound(tenant.to_string())),
-        }
-    }
-
-    /// The facts of a tenant.
-    async fn facts(&self, tenant: &TenantKey) -> Result<Arc<TenantFacts>> {
-        self.cached(tenant).await?.get(tenant).cloned()
-    }
-}
-
-impl Memory {
-    /// Runs in the writer, after a commit and before its replies.
-    fn follow(
-        &self,
-        tx: &ReadTx<'_>,
-        touched: &Touched,
-        gating: Gating,
-        keyring: &Keyring,
-        clock: &Clock,
-    ) -> Result<()> {
-        if touched.world {
-            self.world.store(Arc::new(load_world(tx, gating)?));
-        }
-        if touched.keys {
-            keyring.replace(stored_keys(tx)?);
-        }
-        for tenant in &touched.tenants {
-            // Only tenants that somebody asks about are read again; the rest on first use.
-            self.cache.replace(tenant, || {
-                Ok(match load_tenant(tx, &self.shelf, tenant, clock.steady())? {
-                    Loaded::Facts(facts) => Some(Cached::facts(facts)),
-                    Loaded::Damaged => Some(Cached::damaged()),
-                    Loaded::Missing => None,
-                })
-            })?;
-        }
-        Ok(())
-    }
-}
-
-fn stored_keys(tx: &ReadTx<'_>) -> Result<Vec<StoredKey>> {
-    let keys = store::api_keys::usable(tx)?;
-    Ok(keys.into_iter().map(|(key, digest)| StoredKey { key, digest }).collect())
 }
 
 fn provenance(actor: &Actor) -> Provenance {

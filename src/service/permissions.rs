@@ -45,12 +45,44 @@ macro_rules! for_each_permission {
             RequestsWrite = "requests:write";
             /// Running the expiry worker now.
             ExpiryRun = "expiry:run";
+            /// Reading users' tiers.
+            TiersRead = "tiers:read";
+            /// Setting users' tiers and taking them away.
+            TiersWrite = "tiers:write";
+            /// Reading statistics of what users did.
+            ActivityRead = "activity:read";
+            /// Recording what users did.
+            ActivityWrite = "activity:write";
             /// Seeing activation codes and who redeemed them.
             ActivationCodesRead = "activation_codes:read";
             /// Making and revoking activation codes.
             ActivationCodesManage = "activation_codes:manage";
             /// Redeeming an activation code.
             ActivationCodesRedeem = "activation_codes:redeem";
+            /// Reading seats and who has them.
+            SeatsRead = "seats:read";
+            /// Allocating, releasing and transferring seats.
+            SeatsWrite = "seats:write";
+            /// Reading what single users of a tenant are entitled to.
+            UserEntitlementsRead = "user_entitlements:read";
+            /// Entitling single users of a tenant.
+            UserEntitlementsWrite = "user_entitlements:write";
+            /// Reading what users without a tenant are entitled to.
+            DirectEntitlementsRead = "direct_entitlements:read";
+            /// Entitling users without a tenant.
+            DirectEntitlementsWrite = "direct_entitlements:write";
+            /// Reading a tenant's tree of contexts.
+            ContextsRead = "contexts:read";
+            /// Making, moving and removing contexts.
+            ContextsWrite = "contexts:write";
+            /// Seeing who holds which role in a tenant.
+            RolesRead = "roles:read";
+            /// Giving and taking roles in a tenant.
+            RolesWrite = "roles:write";
+            /// Seeing who holds which role at platform level.
+            PlatformRolesRead = "platform_roles:read";
+            /// Giving and taking roles at platform level.
+            PlatformRolesWrite = "platform_roles:write";
         }
     };
 }
@@ -120,9 +152,25 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::RequestsRead       => [All,   All,    No,     No,     Own,    No],
         P::RequestsWrite      => [All,   All,    No,     No,     Own,    No],
         P::ExpiryRun          => [All,   No,     No,     No,     No,     No],
+        P::TiersRead          => [All,   All,    All,    All,    Own,    No],
+        P::TiersWrite         => [All,   No,     No,     All,    No,     No],
+        P::ActivityRead       => [All,   All,    All,    All,    Own,    No],
+        P::ActivityWrite      => [All,   No,     No,     All,    Own,    No],
         P::ActivationCodesRead   => [All, All,   All,    No,     No,     No],
         P::ActivationCodesManage => [All, No,    No,     No,     No,     No],
         P::ActivationCodesRedeem => [All, No,    No,     No,     Own,    No],
+        P::SeatsRead          => [All,   All,    All,    All,    Own,    No],
+        P::SeatsWrite         => [All,   No,     No,     All,    Own,    No],
+        P::UserEntitlementsRead    => [All, All, All,    All,    Own,    No],
+        P::UserEntitlementsWrite   => [All, No,  No,     All,    Own,    No],
+        P::DirectEntitlementsRead  => [All, All, All,    All,    No,     No],
+        P::DirectEntitlementsWrite => [All, No,  No,     All,    No,     No],
+        P::ContextsRead       => [All,   All,    All,    All,    Own,    No],
+        P::ContextsWrite      => [All,   No,     No,     All,    No,     No],
+        P::RolesRead          => [All,   All,    All,    All,    Own,    No],
+        P::RolesWrite         => [All,   No,     No,     All,    Own,    No],
+        P::PlatformRolesRead  => [All,   All,    All,    No,     No,     No],
+        P::PlatformRolesWrite => [All,   No,     No,     No,     No,     No],
     };
     match role {
         OperatorRole::SuperAdmin => super_admin,

@@ -24,6 +24,10 @@ pub struct Policy {
     pub request_lifetime: Span,
     /// Older audit events are pruned; none keeps everything.
     pub audit_retention: Option<Span>,
+    /// Older activity is pruned; none keeps everything.
+    pub activity_retention: Option<Span>,
+    /// How much activity may wait in memory to be written.
+    pub activity_queue: usize,
     /// How long before its end an override is announced.
     pub ends_soon: Span,
     /// How long a clock that has jumped ahead is not believed.
@@ -37,6 +41,8 @@ impl Default for Policy {
             approval: Approval::OnePerson,
             request_lifetime: Span::days(30),
             audit_retention: None,
+            activity_retention: Some(Span::days(90)),
+            activity_queue: 50_000,
             ends_soon: Span::hours(72),
             hold: Duration::from_secs(600),
         }

@@ -58,6 +58,15 @@ pub fn newest(tx: &ReadTx<'_>) -> Result<Option<StoredCatalog>> {
     Ok(found)
 }
 
+/// The version of the newest catalog; 0 if none was ever applied.
+pub fn newest_version(tx: &ReadTx<'_>) -> Result<u32> {
+    let newest: Option<u32> = tx
+        .conn
+        .prepare_cached("SELECT max(version) FROM catalogs")?
+        .query_row([], |row| row.get(0))?;
+    Ok(newest.unwrap_or(0))
+}
+
 /// One version of the catalog.
 pub fn get(tx: &ReadTx<'_>, version: u32) -> Result<StoredCatalog> {
     let found = tx
@@ -164,50 +173,81 @@ pub fn insert_plan(tx: &WriteTx<'_>, plan: &PlanVersion, catalog_version: u32) -
 /// Something that uses a plan, a module or a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
-    /// `subscription`, `grant` or `override`.
+    /// `subscription`, `tier`, `grant`, `override`, `seat` or `user entitlement`.
     pub kind: &'static str,
     /// How many.
     pub count: u64,
-    /// One of the tenants, as an example.
+    /// One of the tenants, as an example; empty where there is none.
     pub tenant: String,
 }
 
-/// Every plan version that a subscription not ended at `now` is pinned to, with one of its tenants
-/// and how many there are.
+/// Every plan version that a subscription or tier not ended at `now` is pinned to, with one of its
+/// tenants (empty for tiers outside of all) and how many there are.
 pub fn pinned(tx: &ReadTx<'_>, now: Timestamp) -> Result<Vec<(PlanVersion, Use)>> {
     let mut statement = tx.conn.prepare_cached(
-        "SELECT p.plan, p.version, p.name, p.content, used.holders, used.tenant
+        "SELECT p.plan, p.version, p.name, p.content, used.holders, used.tenant, used.is_tier
          FROM plan_versions p
-         JOIN (SELECT plan, version, count(*) AS holders, min(tenant) AS tenant FROM (
-                 SELECT plan, plan_version AS version, tenant FROM subscriptions
+         JOIN (SELECT plan, version, is_tier, count(*) AS holders, max(tenant) AS tenant FROM (
+                 SELECT plan, plan_version AS version, tenant, 0 AS is_tier FROM subscriptions
                  WHERE effective_to IS NULL OR effective_to > :now
                  UNION ALL
-                 SELECT fallback_plan, fallback_version, tenant FROM subscriptions
-                 WHERE fallback_plan IS NOT NULL AND (effective_to IS NULL OR effective_to > :now))
-               GROUP BY plan, version) used
+                 SELECT fallback_plan, fallback_version, tenant, 0 FROM subscriptions
+                 WHERE fallback_plan IS NOT NULL AND (effective_to IS NULL OR effective_to > :now)
+                 UNION ALL
+                 SELECT plan, plan_version, coalesce(tenant, ''), 1
+                 FROM tiers INDEXED BY tiers_by_plan
+                 WHERE is_over = 0 AND (effective_to IS NULL OR effective_to > :now))
+               GROUP BY plan, version, is_tier) used
            ON used.plan = p.plan AND used.version = p.version
          ORDER BY p.plan, p.version",
     )?;
     let rows = statement.query_map(named_params! {":now": now}, |row| {
         let count: i64 = row.get(4)?;
         let count = u64::try_from(count).unwrap_or_default();
-        Ok((read_plan(row)?, Use { kind: "subscription", count, tenant: row.get(5)? }))
+        let kind = if row.get(6)? { "tier" } else { "subscription" };
+        Ok((read_plan(row)?, Use { kind, count, tenant: row.get(5)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Grants and open overrides on `key`.
+/// Grants, open overrides, seats in use and user entitlements on `key`.
 pub fn uses_of_key(tx: &ReadTx<'_>, key: &str) -> Result<Vec<Use>> {
     let of_grants = "SELECT count(*), min(tenant) FROM grants WHERE key = :key";
     let of_overrides =
         "SELECT count(*), min(tenant) FROM overrides WHERE key = :key AND ended IS NULL";
     let mut uses = Vec::new();
-    for (kind, sql) in [("grant", of_grants), ("override", of_overrides)] {
+    let of_seats = "SELECT count(*), min(tenant) FROM seats WHERE key = :key";
+    let of_users = "SELECT count(*), min(coalesce(tenant, user))
+         FROM user_entitlements INDEXED BY user_entitlements_by_key
+         WHERE key = :key AND status IN ('active', 'suspended')";
+    for (kind, sql) in [
+        ("grant", of_grants),
+        ("override", of_overrides),
+        ("seat", of_seats),
+        ("user entitlement", of_users),
+    ] {
         let (count, tenant): (i64, Option<String>) = tx
             .conn
             .prepare_cached(sql)?
             .query_row(named_params! {":key": key}, |row| Ok((row.get(0)?, row.get(1)?)))?;
         if let Some(tenant) = tenant {
+            uses.push(Use { kind, count: u64::try_from(count).unwrap_or_default(), tenant });
+        }
+    }
+    Ok(uses)
+}
+
+/// Assignments of `role`.
+pub fn uses_of_role(tx: &ReadTx<'_>, role: &str) -> Result<Vec<Use>> {
+    let of_tenants = "SELECT count(*), min(tenant) FROM role_assignments WHERE role = :role";
+    let of_platform = "SELECT count(*), min(user) FROM platform_roles WHERE role = :role";
+    let mut uses = Vec::new();
+    for (kind, sql) in [("role assignment", of_tenants), ("platform role", of_platform)] {
+        let (count, example): (i64, Option<String>) = tx
+            .conn
+            .prepare_cached(sql)?
+            .query_row(named_params! {":role": role}, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if let Some(tenant) = example {
             uses.push(Use { kind, count: u64::try_from(count).unwrap_or_default(), tenant });
         }
     }

@@ -135,6 +135,7 @@ pub fn next_trial(tx: &ReadTx<'_>) -> Result<Option<Timestamp>> {
 
 /// The grant of `due`, now marked as recorded; none where there is no such trial any more.
 pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Grant>> {
+    let Some(tenant) = &due.tenant else { return Ok(None) };
     let marked = tx
         .read
         .conn
@@ -143,9 +144,9 @@ pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Grant>> {
              WHERE tenant = :tenant AND key = :key AND trial_recorded = 0 AND state = 'trial'
                AND trial_expires_at <= :now",
         )?
-        .execute(named_params! {":tenant": due.tenant, ":key": due.id, ":now": tx.now})?;
+        .execute(named_params! {":tenant": tenant, ":key": due.id, ":now": tx.now})?;
     let key = due.id.parse().map_err(Error::internal)?;
-    if marked == 0 { Ok(None) } else { find(&tx.read, &due.tenant, &key) }
+    if marked == 0 { Ok(None) } else { find(&tx.read, due.owner()?, &key) }
 }
 
 /// Removes the grant on a key.

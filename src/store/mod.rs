@@ -7,24 +7,32 @@
 //! Refuses to know: who may do what, and what a decision is.
 
 pub mod activation_codes;
+pub mod activity;
 pub mod anchor;
 pub mod api_keys;
 pub mod audit;
 pub mod catalogs;
 mod chain;
+pub mod contexts;
 pub mod due;
 pub mod grants;
 pub mod idempotency;
 mod migrate;
 mod open;
 pub mod overrides;
+pub mod people;
+pub mod platform_roles;
 pub mod requests;
 pub mod retention;
+pub mod roles;
+pub mod seats;
 pub mod snapshots;
 mod sql;
 pub mod subscription_ends;
 pub mod subscriptions;
 pub mod tenants;
+pub mod tiers;
+pub mod user_entitlements;
 mod writer;
 
 use std::{cell::RefCell, collections::BTreeSet, path::Path, sync::Arc};
@@ -41,7 +49,12 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::{audit::Head, keys::TenantKey, time::Timestamp},
+    domain::{
+        audit::Head,
+        contexts::ContextKey,
+        keys::{TenantKey, UserKey},
+        time::Timestamp,
+    },
     error::{Error, Result},
 };
 
@@ -77,8 +90,23 @@ pub struct Touched {
     pub world: bool,
     /// The API keys.
     pub keys: bool,
+    /// These users, in a tenant or outside of all.
+    pub users: BTreeSet<(Option<TenantKey>, UserKey)>,
+    /// These contexts, in the order in which they changed.
+    pub contexts: Vec<ContextChange>,
     /// Something ends by itself at this instant: the earliest of those that were written.
     pub ends_at: Option<Timestamp>,
+}
+
+/// A context that was made, moved or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextChange {
+    /// In whose tree.
+    pub tenant: TenantKey,
+    /// Which one.
+    pub key: ContextKey,
+    /// What it now stands below (none: right below the tenant); none where it was removed.
+    pub parent: Option<Option<ContextKey>>,
 }
 
 impl Touched {
@@ -86,6 +114,8 @@ impl Touched {
         self.tenants.extend(other.tenants);
         self.world |= other.world;
         self.keys |= other.keys;
+        self.users.extend(other.users);
+        self.contexts.extend(other.contexts);
         self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }
@@ -113,6 +143,22 @@ impl WriteTx<'_> {
     pub fn touch_tenant(&self, tenant: &TenantKey) -> Result<()> {
         tenants::set_version(self, tenant)?;
         self.touched.borrow_mut().tenants.insert(tenant.clone());
+        Ok(())
+    }
+
+    /// The change concerns `user`, in `tenant` or outside of all: what is known of them is read again.
+    pub fn touch_user(&self, tenant: Option<&TenantKey>, user: &UserKey) -> Result<()> {
+        if let Some(tenant) = tenant {
+            self.touch_tenant(tenant)?;
+        }
+        self.touched.borrow_mut().users.insert((tenant.cloned(), user.clone()));
+        Ok(())
+    }
+
+    /// The change concerns a context.
+    fn touch_context(&self, change: ContextChange) -> Result<()> {
+        self.touch_tenant(&change.tenant)?;
+        self.touched.borrow_mut().contexts.push(change);
         Ok(())
     }
 

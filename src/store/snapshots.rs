@@ -23,7 +23,7 @@ use crate::{
 pub struct PlanShelf(Mutex<HashMap<PinnedPlan, Arc<PlanVersion>>>);
 
 impl PlanShelf {
-    fn get(
+    pub(super) fn get(
         &self,
         tx: &ReadTx<'_>,
         pinned: &PinnedPlan,
@@ -99,7 +99,7 @@ fn read_facts(
 }
 
 /// Whether an error says that a row is damaged, and not that the database is out of reach.
-fn is_damage(error: &rusqlite::Error) -> bool {
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         error,
         rusqlite::Error::FromSqlConversionFailure(..)

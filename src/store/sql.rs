@@ -7,7 +7,7 @@ use rusqlite::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    keys::{EntitlementKey, PlanKey, TenantKey},
+    keys::{ContextId, ContextType, EntitlementKey, PlanKey, RoleKey, TenantKey, UserKey},
     time::Timestamp,
 };
 
@@ -27,7 +27,7 @@ macro_rules! key_columns {
     )*};
 }
 
-key_columns!(TenantKey, PlanKey, EntitlementKey);
+key_columns!(TenantKey, UserKey, PlanKey, EntitlementKey, RoleKey, ContextType, ContextId);
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -133,13 +133,14 @@ pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Subscription>> {
 }
 
 fn take(tx: &WriteTx<'_>, sql: &'static str, due: &Due) -> Result<Option<Subscription>> {
+    let Some(tenant) = &due.tenant else { return Ok(None) };
     let marked = tx
         .read
         .conn
         .prepare_cached(sql)?
-        .execute(named_params! {":tenant": due.tenant, ":id": due.id, ":now": tx.now})?;
+        .execute(named_params! {":tenant": tenant, ":id": due.id, ":now": tx.now})?;
     if marked == 0 {
         return Ok(None);
     }
-    subscriptions::get(&tx.read, &due.tenant, &due.id).map(Some)
+    subscriptions::get(&tx.read, due.owner()?, &due.id).map(Some)
 }

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know: HTTP, SQL, the command line.
 
+pub mod activity;
 pub mod anchor;
 pub mod clock;
 pub mod expiry;

@@ -17,7 +17,6 @@ const PATH: &str = "/api/v1/admin/activation-codes";
 const REDEEM: &str = "/api/v1/activation-codes/redeem";
 const RETAIL: &str = include_str!("../../examples/retail.yaml");
 const MORE_PLANS: &str = "plans:
-  member: {name: Member, rank: 1, audience: user}
   more_branches: {name: More, kind: add_on, features: {branches: 50}}
 ";
 
@@ -27,7 +26,7 @@ async fn shop() -> App {
     app
 }
 
-/// The retail catalog with a plan for users and an add-on.
+/// The retail catalog, which has a plan for users, with an add-on.
 async fn shop_with_more_plans() -> App {
     let app = App::start().await;
     app.put_catalog("", RETAIL.replace("plans:\n", MORE_PLANS)).await.expect(200);

@@ -474,7 +474,7 @@ fn the_demo_starts_at_once_and_prints_a_line_that_works() {
 fn a_catalog_is_validated_without_a_server() {
     let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/retail.yaml");
     let valid = ended(&mut entitled(&["catalog", "validate", catalog]), 0);
-    assert!(stdout(&valid).contains("9 modules, 5 features, 4 plans"));
+    assert!(stdout(&valid).contains("9 modules, 5 features, 5 plans"));
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("wrong.yaml");
     std::fs::write(&file, "plans: {a: {name: A, rank: 1, modules: [x, y]}}").unwrap();

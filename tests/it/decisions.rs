@@ -238,23 +238,47 @@ async fn a_question_asks_for_something_about_somebody() {
 async fn what_can_not_be_answered_yet_is_said_and_never_guessed() {
     let app = acme().await;
     for (field, value) in [
-        ("permission", json!("CAN_SELL")),
-        ("context", json!({"type": "store", "id": "s1"})),
-        ("tier_at_least", json!("member")),
         ("guard", json!("tills")),
         ("resource", json!({"is_premium": true})),
         ("usage", json!({"feature": "branches", "requested": 1, "current": 0})),
-        ("track", json!(true)),
-        ("mode", json!("platform")),
     ] {
         let mut question = json!({"tenant": "acme", "module": "retail"});
         question[field] = value;
         assert_eq!(fields(ask(&app, question).await, "NOT_AVAILABLE"), [field]);
     }
-    let tenantless = ask(&app, json!({"user": "ana", "module": "retail"})).await;
-    assert_eq!(fields(tenantless, "NOT_AVAILABLE"), ["tenant"]);
-    let seated = ask(&app, json!({"tenant": "acme", "user": "ana", "module": "crm"})).await;
-    assert_eq!(fields(seated, "NOT_AVAILABLE"), ["user"]);
+}
+
+#[tokio::test]
+async fn a_question_about_a_person_names_the_person() {
+    let app = acme().await;
+    for (field, value) in [("permission", json!("CAN_SELL")), ("tier_at_least", json!("member"))] {
+        let mut question = json!({"tenant": "acme", "module": "retail"});
+        question[field] = value;
+        assert_eq!(fields(ask(&app, question).await, "INVALID_VALUE"), ["user"], "{field}");
+    }
+    let context = json!({"type": "store", "id": "s1"});
+    let question = json!({"tenant": "acme", "user": "ana", "module": "retail", "context": context});
+    assert_eq!(fields(ask(&app, question).await, "INVALID_VALUE"), ["permission"]);
+    let tier = json!({"tenant": "acme", "user": "ana", "tier_at_least": "retail"});
+    assert_eq!(fields(ask(&app, tier).await, "UNKNOWN_KEY"), ["tier_at_least"]);
+}
+
+#[tokio::test]
+async fn a_user_of_whom_nothing_is_known_is_permitted_nothing() {
+    let app = acme().await;
+    let question = json!({"tenant": "acme", "user": "ana", "permission": "CAN_SELL"});
+    let denied = app.check(question).await;
+    assert_eq!((&denied["allowed"], &denied["status"]), (&json!(false), &json!(403)));
+    assert_eq!(denied["code"], "PERMISSION_DENIED");
+    assert_eq!(denied["fields"], json!({"permission": ["CAN_SELL"]}));
+    app.assign("acme", "growth", json!({})).await;
+    let seat = app.check(json!({"tenant": "acme", "user": "ana", "module": "crm"})).await;
+    assert_eq!(seat["reason"], "seat_required", "{seat:#}");
+    assert_eq!(seat["remedies"], json!([{"kind": "assign_seat"}]));
+    // Without a user the tenant itself is asked about.
+    assert_eq!(app.module("acme", "crm").await, "allowed plan");
+    let alone = app.check(json!({"user": "ana", "module": "retail"})).await;
+    assert_eq!((&alone["allowed"], &alone["reason"]), (&json!(false), &json!("plan_limit")));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use entitled::service::cache::CacheOptions;
+use entitled::service::memory::CacheOptions;
 use reqwest::Method;
 use serde_json::json;
 

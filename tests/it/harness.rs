@@ -22,9 +22,9 @@ use entitled::{
     },
     service::{
         Service,
-        cache::CacheOptions,
         claims::{Act, Claims},
         keyring::{Keyring, Secret},
+        memory::CacheOptions,
         policy::Policy,
         tokens::{TokenKeys, Tokens, issue},
     },

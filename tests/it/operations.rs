@@ -46,6 +46,14 @@ pub struct Subject {
     /// Asked for by somebody else.
     pub to_approve: String,
     pub to_decline: String,
+    /// Given to the user u1 of the tenant.
+    pub user_entitlement: String,
+    /// Given to the user `<tenant>-u1` without a tenant.
+    pub direct_entitlement: String,
+    /// Of u1 in the tenant.
+    pub role_assignment: String,
+    /// Of one of the own staff.
+    pub platform_role: String,
 }
 
 impl Operation {
@@ -68,7 +76,7 @@ impl Operation {
     /// The path for a subject, with a query where the tenant is a parameter of it.
     pub fn path(&self, subject: &Subject) -> String {
         let id = if self.path.contains("/subscriptions") {
-            &subject.subscription
+            subject.subscription.as_str()
         } else if self.path.contains("/overrides") {
             &subject.override_id
         } else if self.path.contains("/activation-codes") {
@@ -79,14 +87,35 @@ impl Operation {
             &subject.to_decline
         } else if self.path.contains("/requests") {
             &subject.request
+        } else if self.path.contains("/users/{user}/user-entitlements") {
+            &subject.direct_entitlement
+        } else if self.path.contains("/user-entitlements") {
+            &subject.user_entitlement
+        } else if self.path.contains("/contexts") {
+            "b1"
+        } else if self.path.contains("/admin/role-assignments") {
+            &subject.platform_role
+        } else if self.path.contains("/role-assignments") {
+            &subject.role_assignment
         } else {
             &subject.api_key
+        };
+        // Seats that don't end with the grants of modules.
+        let key = if self.path.contains("/seats") { "advanced_reports" } else { "hr" };
+        let user = match self.id.as_str() {
+            // Another one has it to give up; another one has nothing yet.
+            "transfer_seat" => "u3".to_owned(),
+            "grant_direct_entitlement" => "u9".to_owned(),
+            _ if self.path.contains("/api/v1/users/") => format!("{}-u1", subject.tenant),
+            _ => "u1".to_owned(),
         };
         let path = self
             .path
             .replace("{tenant}", &subject.tenant)
-            .replace("{key}", "hr")
+            .replace("{key}", key)
+            .replace("{user}", &user)
             .replace("{version}", "1")
+            .replace("{type}", "branch")
             .replace("{id}", id);
         assert!(!path.contains('{'), "a path parameter without an example: {path}");
         match self.id.as_str() {
@@ -129,9 +158,24 @@ impl Operation {
             }),
             "approve_request" => json!({"expires_at": "2026-03-20T00:00:00Z"}),
             "decline_request" => json!({"reason": reason}),
+            // From below the region to the top.
+            "put_context" => json!({}),
+            "assign_role" => json!({"user": "u2", "role": "shop_admin"}),
+            "assign_platform_role" => json!({"user": "u2", "role": "super_admin"}),
             "create_api_key" => json!({"name": "k", "role": "service", "tenant": tenant}),
             "create_activation_code" => json!({"plan": "trial_unlimited", "max_redemptions": 3}),
             "redeem_activation_code" => json!({"tenant": tenant, "code": "0000-0000-0000-0000"}),
+            "set_tier" | "set_user_tier" => json!({
+                "plan": "member", "expires_at": "2026-12-01T00:00:00Z", "change_reason": reason
+            }),
+            "record_activity" => json!({"user": "u1", "action": "shift.opened"}),
+            "allocate_seat" => json!({"expires_at": "2026-06-01T00:00:00Z"}),
+            "transfer_seat" => json!({"to": "u4"}),
+            "grant_user_entitlement" => json!({"user": "u9", "key": "retail", "reason": reason}),
+            "grant_direct_entitlement" => json!({"key": "zf", "reason": reason}),
+            "update_user_entitlement" | "update_direct_entitlement" => {
+                json!({"status": "suspended", "reason": reason})
+            }
             "apply_catalog" => return Body::Yaml(include_str!("../../examples/retail.yaml")),
             id => {
                 let takes_body = self.declared.get("requestBody").is_some();
@@ -202,8 +246,25 @@ async fn request(app: &App, tenant: &str, by: &str, key: &str) -> String {
     made.body["id"].as_str().unwrap().to_owned()
 }
 
-/// Makes a tenant with a subscription, a grant, an API key, an override, requests and an activation
-/// code.
+/// Gives users of a tenant seats and entitlements of their own; the ids of the latter.
+async fn of_users(app: &App, tenant: &str) -> (String, String) {
+    let grant = json!({"state": "enabled", "seats": 5});
+    app.grant(tenant, "advanced_reports", grant).await.expect(201);
+    for user in ["u1", "u3"] {
+        let seat = format!("/api/v1/tenants/{tenant}/seats/advanced_reports/{user}");
+        app.root().put(&seat, json!({})).await.expect(201);
+    }
+    let own = json!({"user": "u1", "key": "retail", "reason": "for a test"});
+    let path = format!("/api/v1/tenants/{tenant}/user-entitlements");
+    let own = app.root().post(&path, own).await.expect(201).body;
+    let direct = json!({"key": "zf", "reason": "for a test"});
+    let path = format!("/api/v1/users/{tenant}-u1/user-entitlements");
+    let direct = app.root().post(&path, direct).await.expect(201).body;
+    let id = |made: &Value| made["id"].as_str().unwrap().to_owned();
+    (id(&own), id(&direct))
+}
+
+/// Makes a tenant with one of everything.
 pub async fn subject(app: &App, tenant: &str) -> Subject {
     app.tenant(tenant, json!({})).await;
     let subscription = app.assign(tenant, "starter", json!({})).await.body["id"].clone();
@@ -219,7 +280,27 @@ pub async fn subject(app: &App, tenant: &str) -> Subject {
     let made = app.root().post("/api/v1/admin/overrides", body).await.expect(201);
     let body = json!({"plan": "trial_unlimited", "max_redemptions": 1, "duration_days": 30});
     let code = app.root().post("/api/v1/admin/activation-codes", body).await.expect(201);
+    // Of the same user in each tenant, and outside of all.
+    for path in [format!("tenants/{tenant}/users/u1"), format!("users/{tenant}-u1")] {
+        let tier = app.root().put(&format!("/api/v1/{path}/tier"), json!({"plan": "member"})).await;
+        assert!(tier.status < 300, "{:#}", tier.body);
+    }
+    let (user_entitlement, direct_entitlement) = of_users(app, tenant).await;
+    let contexts = format!("/api/v1/tenants/{tenant}/contexts");
+    let region = json!({"type": "region", "id": "r1"});
+    app.root().put(&format!("{contexts}/region/r1"), json!({})).await.expect(201);
+    let below = json!({"parent": region});
+    app.root().put(&format!("{contexts}/branch/b1"), below).await.expect(201);
+    let roles = format!("/api/v1/tenants/{tenant}/role-assignments");
+    let body = json!({"user": "u1", "role": "shop_admin"});
+    let role = app.root().post(&roles, body).await.expect(201);
+    let body = json!({"user": format!("of-{tenant}"), "role": "super_admin"});
+    let of_platform = app.root().post("/api/v1/admin/role-assignments", body).await.expect(201);
     Subject {
+        user_entitlement,
+        direct_entitlement,
+        role_assignment: role.body["id"].as_str().unwrap().to_owned(),
+        platform_role: of_platform.body["id"].as_str().unwrap().to_owned(),
         activation_code: code.body["id"].as_str().unwrap().to_owned(),
         code: code.body["code"].as_str().unwrap().to_owned(),
         override_id: made.body["id"].as_str().unwrap().to_owned(),

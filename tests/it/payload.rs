@@ -333,22 +333,29 @@ async fn a_caller_without_a_tenant_has_no_payload_of_its_own() {
 }
 
 #[tokio::test]
-async fn platform_mode_is_said_to_be_missing() {
+async fn a_seated_module_is_shown_as_check_answers() {
     let app = acme().await;
-    let reply = app.backend().get(&format!("{PATH}?mode=platform")).await;
-    reply.expect_problem(422, "NOT_AVAILABLE");
+    let catalog = CATALOG.replace("name: Accounting,", "name: Accounting, seated: true,");
+    app.put_catalog("", catalog).await.expect(200);
+    let mine = app.user("acme", "ana").get(PATH).await.expect(200).body;
+    let accounting = &mine["module_access"]["accounting"];
+    assert_eq!(accounting["enabled"], false, "{accounting:#}");
+    assert_eq!(accounting["reason"], "seat_required");
+    let ours = app.entitlements("acme").await;
+    assert_eq!(ours["module_access"]["accounting"]["enabled"], true);
+    let staff = app.backend().get(&format!("{PATH}?user=ana&mode=platform")).await.expect(200);
+    assert_eq!(staff.body, mine, "the payload never shows a bypass");
 }
 
 #[tokio::test]
-async fn what_a_user_may_use_is_not_guessed_where_modules_need_seats() {
+async fn a_user_without_a_tenant_has_a_payload_of_its_own() {
     let app = acme().await;
-    app.put_catalog("", CATALOG.replace("name: Accounting,", "name: Accounting, seated: true,"))
-        .await
-        .expect(200);
-
-    let ana = app.user("acme", "ana");
-    for path in ["/api/v1/me", "/api/v1/me/entitlements", PATH] {
-        ana.get(path).await.expect_problem(422, "NOT_AVAILABLE");
-    }
-    app.backend().get(PATH).await.expect(200);
+    let path = "/api/v1/users/ana/entitlements";
+    let alone = app.backend().get(path).await.expect(200).body;
+    assert_eq!((&alone["tenant"], &alone["user"]), (&Value::Null, &json!("ana")));
+    assert_eq!(alone["blocked"], false);
+    assert_eq!(alone["module_access"]["retail"]["enabled"], false);
+    app.user("acme", "ana").get(path).await.expect_problem(403, "FORBIDDEN");
+    let bound = app.caller(OperatorRole::Service, Some("acme"), "shop-backend");
+    bound.get(path).await.expect_problem(403, "FORBIDDEN");
 }

@@ -60,6 +60,7 @@ fn the_table_says_what_the_specification_says() {
         P::CacheManage,
         P::ExpiryRun,
         P::ActivationCodesManage,
+        P::PlatformRolesWrite,
     ];
     for permission in changing {
         for role in OperatorRole::ALL {
@@ -79,13 +80,66 @@ fn the_table_says_what_the_specification_says() {
         assert_eq!(allows(role, P::ActivationCodesRead), Reach::All, "{role:?}");
         assert_eq!(allows(role, P::ActivationCodesRedeem), Reach::None, "{role:?}");
     }
+    // Users, roles, seats and activity are the application's own; support and auditors read them.
+    let of_services = [
+        P::TiersRead,
+        P::TiersWrite,
+        P::ActivityRead,
+        P::ActivityWrite,
+        P::ContextsRead,
+        P::ContextsWrite,
+        P::RolesRead,
+        P::RolesWrite,
+    ];
+    for permission in of_services {
+        let reads = [P::TiersRead, P::ActivityRead, P::ContextsRead, P::RolesRead];
+        let reads = reads.contains(&permission);
+        for role in [R::Support, R::Auditor] {
+            let expected = if reads { Reach::All } else { Reach::None };
+            assert_eq!(allows(role, permission), expected, "{role:?} {permission:?}");
+        }
+    }
+    for role in [R::Support, R::Auditor] {
+        assert_eq!(allows(role, P::PlatformRolesRead), Reach::All, "{role:?}");
+    }
+    // Users: staff read, the application and super admins write. What users have without a tenant is
+    // no matter of a tenant.
+    let of_users = [
+        (P::SeatsRead, P::SeatsWrite, Reach::Own),
+        (P::UserEntitlementsRead, P::UserEntitlementsWrite, Reach::Own),
+        (P::DirectEntitlementsRead, P::DirectEntitlementsWrite, Reach::None),
+    ];
+    for (read, write, of_admin) in of_users {
+        for role in [R::Support, R::Auditor] {
+            assert_eq!(allows(role, read), Reach::All, "{role:?} {read:?}");
+            assert_eq!(allows(role, write), Reach::None, "{role:?} {write:?}");
+        }
+        for permission in [read, write] {
+            assert_eq!(allows(R::Service, permission), Reach::All, "{permission:?}");
+            assert_eq!(allows(R::TenantAdmin, permission), of_admin, "{permission:?}");
+            assert_eq!(allows(R::TenantUser, permission), Reach::None, "{permission:?}");
+        }
+    }
+    let said = |permission| of_users.iter().any(|(r, w, _)| [*r, *w].contains(&permission));
     let of_applications = [P::Check, P::EntitlementsRead, P::Me];
-    for &permission in Permission::ALL {
+    for &permission in Permission::ALL.iter().filter(|permission| !said(**permission)) {
         let may = of_applications.contains(&permission);
         let expected = |reach| if may { reach } else { Reach::None };
-        assert_eq!(allows(R::Service, permission), expected(Reach::All), "{permission:?}");
+        let of_service = may || of_services.contains(&permission);
+        let of_service = if of_service { Reach::All } else { Reach::None };
+        assert_eq!(allows(R::Service, permission), of_service, "{permission:?}");
         // A tenant's admin may also redeem codes, ask for overrides, and read what was asked.
-        let of_admins = [P::ActivationCodesRedeem, P::RequestsRead, P::RequestsWrite];
+        let of_admins = [
+            P::ActivationCodesRedeem,
+            P::RequestsRead,
+            P::RequestsWrite,
+            P::TiersRead,
+            P::ActivityRead,
+            P::ActivityWrite,
+            P::ContextsRead,
+            P::RolesRead,
+            P::RolesWrite,
+        ];
         let of_admin =
             if of_admins.contains(&permission) { Reach::Own } else { expected(Reach::Own) };
         assert_eq!(allows(R::TenantAdmin, permission), of_admin, "{permission:?}");

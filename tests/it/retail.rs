@@ -4,7 +4,7 @@ use entitled::domain::{callers::OperatorRole, checks::Mode};
 use serde_json::{Value, json};
 
 use crate::{
-    given::{day, each, limits},
+    given::{day, each, limits, shown},
     harness::App,
 };
 
@@ -347,4 +347,36 @@ async fn the_trial_by_activation_code_has_everything_until_it_ends() {
 async fn a_super_admin_assigns_the_trial_without_a_code() {
     let app = on("trial_unlimited").await;
     everything_until_day(&app, 14).await;
+}
+
+#[tokio::test]
+async fn the_platforms_own_staff_pass_every_check_and_each_time_is_written_down() {
+    let app = on("starter").await;
+    app.change_subscription("shop", json!({"status": "suspended"})).await;
+    let body = json!({"user": "sue", "role": "super_admin"});
+    app.root().post("/api/v1/admin/role-assignments", body).await.expect(201);
+    let staff = app.bearer(&app.token(OperatorRole::Support, None, "sue", Mode::Platform, None));
+
+    for module in MODULES {
+        let answer = staff.post("/api/v1/check", json!({"tenant": "shop", "module": module})).await;
+        assert_eq!(shown(&answer.expect(200).body), "allowed super_admin_bypass", "{module}");
+    }
+    let written = app.events("event=entitlement.super_admin_bypass").await;
+    assert_eq!(written.len(), MODULES.len());
+    for (event, module) in written.iter().zip(MODULES) {
+        assert_eq!(event["after"]["module"], module);
+        assert_eq!((&event["tenant"], &event["subject"]), (&json!("shop"), &json!("sue")));
+        assert_eq!(event["actor"]["mode"], "platform");
+    }
+    // The shop itself stays blocked, for everybody else.
+    let shop = app.entitlements("shop").await;
+    assert_eq!((&shop["blocked_reason"], &shop["modules"]), (&json!("suspended"), &json!([])));
+    assert_eq!(app.module("shop", "retail").await, "refused suspended TENANT_BLOCKED 403");
+
+    // Staff who come as one of the tenant's users are judged as one.
+    let answer = app.check(json!({
+        "tenant": "shop", "user": "sue", "mode": "impersonation", "module": "retail"
+    }));
+    assert_eq!(shown(&answer.await), "refused suspended TENANT_BLOCKED 403");
+    assert_eq!(app.events("event=entitlement.super_admin_bypass").await, written);
 }

@@ -2,6 +2,8 @@
 //! filled through the use cases.
 
 mod ai_billing;
+mod bookclub;
+mod learning;
 mod retail;
 mod seed;
 
@@ -36,7 +38,7 @@ struct Product {
 }
 
 /// The products, each on the port after the one before.
-const PRODUCTS: [Product; 2] = [
+const PRODUCTS: [Product; 4] = [
     Product {
         name: "retail",
         catalog: include_str!("../../../examples/retail.yaml"),
@@ -48,6 +50,18 @@ const PRODUCTS: [Product; 2] = [
         catalog: include_str!("../../../examples/ai_billing.yaml"),
         question: r#"{"tenant": "pro-plan", "features": ["ai_actions", "custom_reports"]}"#,
         seed: |seed| Box::pin(ai_billing::seed(seed)),
+    },
+    Product {
+        name: "learning",
+        catalog: include_str!("../../../examples/learning.yaml"),
+        question: r#"{"tenant": "youth", "user": "nia", "module": "leaderforge"}"#,
+        seed: |seed| Box::pin(learning::seed(seed)),
+    },
+    Product {
+        name: "bookclub",
+        catalog: include_str!("../../../examples/bookclub.yaml"),
+        question: r#"{"tenant": "page-turners", "user": "olga", "permission": "CAN_MANAGE_CLUB", "context": {"type": "club", "id": "harbour-crime"}}"#,
+        seed: |seed| Box::pin(bookclub::seed(seed)),
     },
 ];
 

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         callers::OperatorRole,
         catalog::Format,
+        contexts::ContextKey,
         keys::{EntitlementKey, TenantKey},
         subscriptions::SubscriptionStatus,
         tenants::Billing,
@@ -26,8 +27,12 @@ use crate::{
         grants::{NewGrant, NewState},
         keyring::{Keyring, Secret},
         overrides::Draft,
+        roles::NewRole,
+        seats::{SeatDraft, SeatName},
         subscriptions::Assignment,
         tenants::{NewTenant, StatusChange, TenantPatch},
+        tiers::{TierDraft, TierHolder},
+        user_entitlements::{Place, UserEntitlementDraft},
         values::Direction,
     },
     store::StoreOptions,
@@ -98,12 +103,22 @@ impl Seed {
 
     /// Makes a tenant, and a key for its admin.
     pub async fn tenant(&self, tenant: &'static str, story: &'static str) -> Result<Shown> {
-        self.make(tenant, story, Openness::AsBought).await
+        self.make(tenant, story, Openness::AsBought, None).await
+    }
+
+    /// Makes a tenant below another, and a key for its admin.
+    pub async fn tenant_below(
+        &self,
+        tenant: &'static str,
+        story: &'static str,
+        parent: &str,
+    ) -> Result<Shown> {
+        self.make(tenant, story, Openness::AsBought, Some(parsed(parent)?)).await
     }
 
     /// Makes a demo tenant, and a key for its admin.
     pub async fn demo_tenant(&self, tenant: &'static str, story: &'static str) -> Result<Shown> {
-        self.make(tenant, story, Openness::Everything).await
+        self.make(tenant, story, Openness::Everything, None).await
     }
 
     async fn make(
@@ -111,12 +126,13 @@ impl Seed {
         tenant: &'static str,
         story: &'static str,
         openness: Openness,
+        parent: Option<TenantKey>,
     ) -> Result<Shown> {
         let key = parsed(tenant)?;
         let new = NewTenant {
             key: parsed(tenant)?,
             name: title(tenant),
-            parent: None,
+            parent,
             billing: Billing::Subscription,
             demo: openness == Openness::Everything,
             sandbox: false,
@@ -164,9 +180,39 @@ impl Seed {
             seats: None,
             trial_expires_at: None,
             reason: "demo".into(),
+            release: None,
         };
         let tenant = parsed(tenant.tenant)?;
         self.service.set_grant(&self.actor, tenant, key, new, None).await.map(|_| ())
+    }
+
+    /// Gives a user a seat, of the own tenant or of one above.
+    pub async fn seat(
+        &self,
+        tenant: &str,
+        key: &str,
+        user: &str,
+        from: Option<&str>,
+    ) -> Result<()> {
+        let name = SeatName {
+            tenant: parsed(tenant)?,
+            key: key.parse().map_err(|_| Error::internal("a key of the demo"))?,
+            user: user.parse().map_err(|_| Error::internal("a user of the demo"))?,
+            from: from.map(parsed).transpose()?,
+        };
+        self.service.allocate_seat(&self.actor, name, SeatDraft::default()).await.map(|_| ())
+    }
+
+    /// Entitles a user without a tenant.
+    pub async fn entitle(&self, user: &str, key: &str) -> Result<()> {
+        let user = user.parse().map_err(|_| Error::internal("a user of the demo"))?;
+        let draft = UserEntitlementDraft {
+            key: Some(key.parse().map_err(|_| Error::internal("a key of the demo"))?),
+            reason: Some("demo".into()),
+            ..UserEntitlementDraft::default()
+        };
+        let place = Place::Direct(user);
+        self.service.grant_user_entitlement(&self.actor, None, place, draft).await.map(|_| ())
     }
 
     /// Opens or closes one key for a while.
@@ -186,6 +232,38 @@ impl Seed {
             ..Draft::default()
         };
         self.service.put_override(&self.actor, None, draft).await.map(|_| ())
+    }
+
+    /// Puts a context (`type:id`) below another, or at the top of a tenant's tree.
+    pub async fn context(&self, tenant: &Shown, key: &str, parent: Option<&str>) -> Result<()> {
+        let parent = parent.map(context).transpose()?;
+        let (tenant, key) = (parsed(tenant.tenant)?, context(key)?);
+        self.service.put_context(&self.actor, tenant, key, parent, None).await.map(|_| ())
+    }
+
+    /// Gives a user a role in a tenant.
+    pub async fn role(&self, tenant: &Shown, user: &str, role: &str, on: &str) -> Result<()> {
+        let new = NewRole { context: Some(context(on)?), ..held(user, role)? };
+        let tenant = parsed(tenant.tenant)?;
+        self.service.assign_role(&self.actor, None, tenant, new).await.map(|_| ())
+    }
+
+    /// Puts a user on a tier.
+    pub async fn tier(&self, tenant: &Shown, user: &str, plan: &str) -> Result<()> {
+        let bad = || Error::internal("a tier of the demo");
+        let holder = TierHolder {
+            tenant: Some(parsed(tenant.tenant)?),
+            user: user.parse().map_err(|_| bad())?,
+        };
+        let draft =
+            TierDraft { plan: Some(plan.parse().map_err(|_| bad())?), ..TierDraft::default() };
+        self.service.set_tier(&self.actor, holder, draft).await.map(|_| ())
+    }
+
+    /// Gives one of the own staff a role.
+    pub async fn platform_role(&self, user: &str, role: &str) -> Result<()> {
+        let new = held(user, role)?;
+        self.service.assign_platform_role(&self.actor, None, new).await.map(|_| ())
     }
 
     /// Makes an activation code that one tenant can redeem, to be printed.
@@ -216,6 +294,20 @@ impl Seed {
 enum Openness {
     AsBought,
     Everything,
+}
+
+fn held(user: &str, role: &str) -> Result<NewRole> {
+    Ok(NewRole {
+        user: Some(user.parse().map_err(|_| Error::internal("a user of the demo"))?),
+        role: Some(role.parse().map_err(|_| Error::internal("a role of the demo"))?),
+        ..NewRole::default()
+    })
+}
+
+fn context(key: &str) -> Result<ContextKey> {
+    let bad = || Error::internal("a context of the demo");
+    let (kind, id) = key.split_once(':').ok_or_else(bad)?;
+    Ok(ContextKey { kind: kind.parse().map_err(|_| bad())?, id: id.parse().map_err(|_| bad())? })
 }
 
 fn parsed(tenant: &str) -> Result<TenantKey> {

@@ -10,7 +10,7 @@ use crate::{
         failure::Answer,
         payload::Json,
     },
-    service::{Service, cache::CacheStats},
+    service::{Service, memory::CacheStats},
 };
 
 /// The operations.

@@ -10,16 +10,16 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::Tag;
+use super::{Tag, personal::ContextRef};
 use crate::{
     domain::{
         catalog::Match,
         checks::{
             Decision, Explanation, Layer, Mode, Outcome, PlanSource, Reason, Remedy, Source, Step,
         },
+        contexts::ContextKey,
         keys::{
-            ContextType, EntitlementKey, FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey,
-            TenantKey, UserKey,
+            FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, UserKey,
         },
         time::Timestamp,
     },
@@ -41,12 +41,13 @@ use crate::{
 /// The operations.
 pub struct ChecksApi(pub(super) Service);
 
-/// A question. At least a tenant, and at least one thing that is needed.
+/// A question. At least a tenant or a user, and at least one thing that is needed.
 #[derive(Debug, Default, Object, Serialize, Deserialize)]
 #[oai(rename = "Check", example = true)]
 #[serde(deny_unknown_fields)]
 pub struct CheckBody {
-    /// The tenant asked about. A caller that is bound to a tenant may leave it out.
+    /// The tenant asked about. A caller that is bound to a tenant may leave it out; others may ask
+    /// about a user without one.
     tenant: Option<TenantKey>,
     /// The user asked about. Only an unbound service, support or a super admin may name another
     /// than the caller.
@@ -61,11 +62,11 @@ pub struct CheckBody {
     #[serde(rename = "match")]
     #[oai(rename = "match")]
     features_match: Option<Match>,
-    /// Not available yet.
+    /// The permission that the user needs.
     permission: Option<PermissionKey>,
-    /// Not available yet.
-    context: Option<ContextBody>,
-    /// Not available yet.
+    /// Where the permission is needed; the tenant as a whole if left out.
+    context: Option<ContextRef>,
+    /// The lowest tier that passes: a plan for users.
     tier_at_least: Option<PlanKey>,
     /// Not available yet.
     guard: Option<GuardKey>,
@@ -75,23 +76,10 @@ pub struct CheckBody {
     usage: Option<UsageBody>,
     /// Ask about this future instant instead of now: what will hold if nothing else changes.
     at: Option<Timestamp>,
-    /// Not available yet; may be false.
+    /// Record what is permitted as activity of the user; not together with `at`.
     track: Option<bool>,
     /// Answer with the path to the decision.
     explain: Option<bool>,
-}
-
-/// A node in a tenant's tree of contexts.
-#[derive(Debug, Object, Serialize, Deserialize)]
-#[oai(rename = "Context")]
-#[serde(deny_unknown_fields)]
-pub struct ContextBody {
-    /// Its type.
-    #[serde(rename = "type")]
-    #[oai(rename = "type")]
-    kind: ContextType,
-    /// Its id.
-    id: EntitlementKey,
 }
 
 /// A limit that must have room.
@@ -225,8 +213,8 @@ pub struct DecisionView {
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Source")]
 pub struct SourceView {
-    /// `tenant`, `rollout`, `catalog`, `override`, `grant`, `plan`, `add_on`, `subscription` or
-    /// `none`.
+    /// `tenant`, `rollout`, `catalog`, `override`, `grant`, `plan`, `add_on`, `subscription`, `tier`,
+    /// `user_entitlement`, `seat`, `role` or `none`.
     kind: Word,
     /// The plan.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,19 +222,28 @@ pub struct SourceView {
     /// Its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_version: Option<u32>,
-    /// The id of the override.
+    /// The id of the override or user entitlement.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// The key that the grant is on.
+    /// The key that the grant or seat is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// The tenant whose seat it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantKey>,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<RoleKey>,
+    /// The context that the role is held on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<ContextRef>,
 }
 
 /// Something that would help.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Remedy")]
 pub struct RemedyView {
-    /// `upgrade_plan`, `buy_add_on`, `start_trial`, `settle_invoice`, `contact_admin`, `wait_until`
+    /// `upgrade_plan`, `buy_add_on`, `start_trial`, `assign_seat`, `settle_invoice`, `contact_admin`, `wait_until`
     /// or `request_access`.
     kind: Word,
     /// The plans, lowest rank first; only of `upgrade_plan` and `buy_add_on`.
@@ -277,7 +274,7 @@ pub struct StepView {
 pub struct LayerView {
     /// The module or feature.
     key: String,
-    /// `override`, `grant`, `plan` or `add_on`.
+    /// `override`, `grant`, `user_entitlement`, `plan`, `add_on` or `tier`.
     source: Word,
     /// The plan, for a plan or an add-on.
     plan: Option<String>,
@@ -401,15 +398,8 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
             faults: vec![Fault::new("features", message)],
         });
     }
-    let unavailable = [
-        ("permission", permission.is_some()),
-        ("context", context.is_some()),
-        ("tier_at_least", tier_at_least.is_some()),
-        ("guard", guard.is_some()),
-        ("resource", resource.is_some()),
-        ("usage", usage.is_some()),
-        ("track", track == Some(true)),
-    ];
+    let unavailable =
+        [("guard", guard.is_some()), ("resource", resource.is_some()), ("usage", usage.is_some())];
     Ok(Check {
         tenant,
         user,
@@ -417,7 +407,11 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
         module,
         features,
         features_match: features_match.unwrap_or_default(),
+        permission,
+        context: context.map(ContextKey::from),
+        tier_at_least,
         at,
+        track: track.unwrap_or_default(),
         explain: explain.unwrap_or_default(),
         unavailable: unavailable.into_iter().filter(|(_, asked)| *asked).map(|(f, _)| f).collect(),
     })
@@ -474,6 +468,9 @@ impl From<Source> for SourceView {
             plan_version: None,
             id: None,
             key: None,
+            tenant: None,
+            role: None,
+            context: None,
         };
         let plan = |kind, PlanSource { plan, version }| Self {
             plan: Some(plan),
@@ -489,6 +486,14 @@ impl From<Source> for SourceView {
             Source::Plan(source) => plan("plan", source),
             Source::AddOn(source) => plan("add_on", source),
             Source::Subscription(source) => plan("subscription", source),
+            Source::Tier(source) => plan("tier", source),
+            Source::UserEntitlement(id) => Self { id: Some(id), ..bare("user_entitlement") },
+            Source::Seat { tenant, key } => {
+                Self { tenant: Some(tenant), key: Some(key.to_string()), ..bare("seat") }
+            }
+            Source::Role { role, context } => {
+                Self { role: Some(role), context: context.map(ContextRef::from), ..bare("role") }
+            }
             Source::Nothing => bare("none"),
         }
     }
@@ -501,6 +506,7 @@ impl From<Remedy> for RemedyView {
             Remedy::BuyAddOn(plans) => ("buy_add_on", Some(plans), None),
             Remedy::StartTrial => ("start_trial", None, None),
             Remedy::SettleInvoice => ("settle_invoice", None, None),
+            Remedy::AssignSeat => ("assign_seat", None, None),
             Remedy::ContactAdmin => ("contact_admin", None, None),
             Remedy::WaitUntil(at) => ("wait_until", None, Some(at)),
             Remedy::RequestAccess => ("request_access", None, None),

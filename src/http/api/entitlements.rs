@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     Tag,
     grants::{ModulesBody, ModulesView, selection},
+    personal::{PermissionView, PersonalView, RoleView, SeatView, TierView},
 };
 use crate::{
     domain::{
@@ -42,8 +43,8 @@ pub struct EntitlementsApi(pub(super) Service);
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Entitlements")]
 pub struct EntitlementsView {
-    /// The tenant.
-    tenant: TenantKey,
+    /// The tenant; null for a user without one.
+    tenant: Option<TenantKey>,
     /// The user it is for; null for the tenant as a whole.
     user: Option<UserKey>,
     /// The version of the latest change that could alter it.
@@ -72,15 +73,15 @@ pub struct EntitlementsView {
     features: BTreeMap<String, FeatureAccess>,
     /// Every limit feature of the catalog.
     limits: BTreeMap<String, LimitAccess>,
-    /// The user's roles.
-    roles: Vec<Value>,
-    /// The user's permissions.
-    permissions: Vec<Value>,
+    /// The user's roles; empty without a user.
+    roles: Vec<RoleView>,
+    /// What the roles and the tier of the user permit.
+    permissions: Vec<PermissionView>,
     /// The user's seats.
-    seats: Vec<Value>,
-    /// The user's tier; only with a user.
+    seats: Vec<SeatView>,
+    /// The user's tier, null where there is none; only with a user.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tier: Option<Value>,
+    tier: Option<Option<TierView>>,
 }
 
 /// The base subscription as its tenant sees it.
@@ -181,7 +182,7 @@ pub struct Me {
     /// The modules that are enabled in the caller's tenant.
     modules: Vec<ModuleKey>,
     /// What the caller may do in the application.
-    permissions: Vec<Value>,
+    permissions: Vec<PermissionView>,
     /// All entitlements; null for a caller without a tenant.
     entitlements: Option<EntitlementsView>,
 }
@@ -228,7 +229,28 @@ impl EntitlementsApi {
         #[oai(name = "If-None-Match")]
         known: Header<Option<IfNoneMatch>>,
     ) -> Payload {
-        let subject = Subject { tenant: tenant.0, user: user.0, mode: mode.0 };
+        let subject = Subject { tenant: Some(tenant.0), user: user.0, mode: mode.0 };
+        self.payload(&caller.actor, subject, known.0).await
+    }
+
+    /// Read the entitlements of a user without a tenant
+    ///
+    /// What the user's own tier and user entitlements give.
+    #[oai(
+        path = "/v1/users/:user/entitlements",
+        method = "get",
+        operation_id = "get_user_entitlements_payload"
+    )]
+    async fn get_user_entitlements_payload(
+        &self,
+        caller: Caller<needs::EntitlementsRead>,
+        /// The user.
+        user: Path<UserKey>,
+        /// The tag of the payload that the caller has.
+        #[oai(name = "If-None-Match")]
+        known: Header<Option<IfNoneMatch>>,
+    ) -> Payload {
+        let subject = Subject { tenant: None, user: Some(user.0), mode: None };
         self.payload(&caller.actor, subject, known.0).await
     }
 
@@ -251,7 +273,7 @@ impl EntitlementsApi {
         #[oai(name = "If-None-Match")]
         known: Header<Option<IfNoneMatch>>,
     ) -> Payload {
-        let subject = Subject { tenant: tenant.0, user: user.0, mode: None };
+        let subject = Subject { tenant: Some(tenant.0), user: user.0, mode: None };
         self.payload(&caller.actor, subject, known.0).await
     }
 
@@ -272,7 +294,7 @@ impl EntitlementsApi {
         #[oai(name = "If-None-Match")]
         known: Header<Option<IfNoneMatch>>,
     ) -> Payload {
-        let subject = Subject { tenant: tenant.0, user: None, mode: None };
+        let subject = Subject { tenant: Some(tenant.0), user: None, mode: None };
         self.payload(&caller.actor, subject, known.0).await
     }
 
@@ -350,7 +372,10 @@ impl EntitlementsApi {
                 impersonator: principal.impersonator.clone(),
             },
             modules: entitlements.as_ref().map(|e| e.modules.clone()).unwrap_or_default(),
-            permissions: Vec::new(),
+            permissions: entitlements
+                .as_ref()
+                .map(|own| own.permissions.clone())
+                .unwrap_or_default(),
             entitlements,
         }))
     }
@@ -380,7 +405,7 @@ fn own(actor: &Actor) -> Result<Subject> {
         });
     };
     let user = principal.role.needs_tenant().then(|| principal.id.parse().ok()).flatten();
-    Ok(Subject { tenant, user, mode: None })
+    Ok(Subject { tenant: Some(tenant), user, mode: None })
 }
 
 fn render(entitlements: &Entitlements) -> Result<Vec<u8>> {
@@ -402,13 +427,17 @@ impl From<Entitlements> for EntitlementsView {
             modules,
             features,
             limits,
+            is_nobody,
+            personal,
         } = entitlements;
+        let PersonalView { roles, permissions, seats, tier } =
+            personal.map(PersonalView::from).unwrap_or_default();
         let enabled = modules.iter().filter(|(_, e)| e.enabled).map(|(key, _)| key.clone());
         let status = if tenant.suspension.is_some() { "suspended" } else { "active" };
         Self {
             modules: enabled.collect(),
-            tenant: tenant.key,
-            tier: user.as_ref().map(|_| Value::Null),
+            tenant: (!is_nobody).then_some(tenant.key),
+            tier: user.as_ref().map(|_| tier),
             user,
             version,
             status: Word::of(status),
@@ -428,9 +457,9 @@ impl From<Entitlements> for EntitlementsView {
                 .into_iter()
                 .map(|(key, limit, entry)| (key.to_string(), LimitAccess::of(limit, &entry)))
                 .collect(),
-            roles: Vec::new(),
-            permissions: Vec::new(),
-            seats: Vec::new(),
+            roles,
+            permissions,
+            seats,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     service::{
         Service,
         grants::{NewGrant, NewState, SelectedModule, Selection},
+        seats::Release,
     },
 };
 
@@ -51,6 +52,8 @@ pub struct GrantBody {
     trial_expires_at: Option<Timestamp>,
     /// Why, in 3 to 500 characters.
     reason: Text<3, 500>,
+    /// What becomes of seats in use that there is no room for any more; refused if left out.
+    release: Option<Release>,
 }
 
 impl poem_openapi::types::Example for GrantBody {
@@ -61,6 +64,7 @@ impl poem_openapi::types::Example for GrantBody {
             seats: None,
             trial_expires_at: None,
             reason: Text::example("Part of the pilot"),
+            release: None,
         }
     }
 }
@@ -118,8 +122,12 @@ pub struct ModulesBody {
 
 impl poem_openapi::types::Example for ModulesBody {
     fn example() -> Self {
-        let enabled =
-            SelectedModuleBody { state: NewState::Enabled, trial_expires_at: None, seats: None };
+        let enabled = SelectedModuleBody {
+            state: NewState::Enabled,
+            trial_expires_at: None,
+            seats: None,
+            release: None,
+        };
         Self {
             modules: BTreeMap::from([("dine".to_owned(), enabled)]),
             bundles: Vec::new(),
@@ -139,6 +147,8 @@ pub struct SelectedModuleBody {
     trial_expires_at: Option<Timestamp>,
     /// How many named users may use it.
     seats: Option<u64>,
+    /// What becomes of seats in use that there is no room for any more; refused if left out.
+    release: Option<Release>,
 }
 
 /// A tenant's selection of modules.
@@ -245,10 +255,10 @@ pub(super) fn selection(body: ModulesBody) -> Result<Selection> {
     let ModulesBody { modules, bundles, reason } = body;
     let mut faults = Vec::new();
     let mut chosen = BTreeMap::new();
-    for (key, SelectedModuleBody { state, trial_expires_at, seats }) in modules {
+    for (key, SelectedModuleBody { state, trial_expires_at, seats, release }) in modules {
         match key.parse::<ModuleKey>() {
             Ok(parsed) => {
-                chosen.insert(parsed, SelectedModule { state, trial_expires_at, seats });
+                chosen.insert(parsed, SelectedModule { state, trial_expires_at, seats, release });
             }
             Err(bad) => faults.push(Fault::new(format!("modules.{key}"), bad.to_string())),
         }
@@ -265,8 +275,8 @@ pub(super) fn selection(body: ModulesBody) -> Result<Selection> {
 
 impl From<GrantBody> for NewGrant {
     fn from(body: GrantBody) -> Self {
-        let GrantBody { state, value, seats, trial_expires_at, reason } = body;
-        Self { state, value, seats, trial_expires_at, reason: reason.into_string() }
+        let GrantBody { state, value, seats, trial_expires_at, reason, release } = body;
+        Self { state, value, seats, trial_expires_at, reason: reason.into_string(), release }
     }
 }
 

@@ -2,20 +2,27 @@
 //! are not domain types, and each conversion takes its source apart, so that no field is forgotten.
 
 pub mod activation_codes;
+pub mod activity;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
 pub mod cache;
 pub mod catalogs;
 pub mod checks;
+pub mod contexts;
 pub mod entitlements;
 pub mod grants;
 pub mod overrides;
 pub mod overrides_report;
 pub mod parts;
+mod personal;
 pub mod requests;
+pub mod roles;
+pub mod seats;
 pub mod subscriptions;
 pub mod tenants;
+pub mod tiers;
+pub mod user_entitlements;
 
 use poem_openapi::Tags;
 use serde::Serialize;
@@ -42,7 +49,29 @@ pub type Apis = (
     activation_codes::ActivationCodesApi,
     overrides_report::OverridesReportApi,
     requests::RequestsApi,
+    PeopleApis,
 );
+
+/// The operations about users; a tuple has at most 16.
+type PeopleApis = (
+    contexts::ContextsApi,
+    roles::RolesApi,
+    tiers::TiersApi,
+    seats::SeatsApi,
+    user_entitlements::UserEntitlementsApi,
+    activity::ActivityApi,
+);
+
+fn people(service: impl Fn() -> Service) -> PeopleApis {
+    (
+        contexts::ContextsApi(service()),
+        roles::RolesApi(service()),
+        tiers::TiersApi(service()),
+        seats::SeatsApi(service()),
+        user_entitlements::UserEntitlementsApi(service()),
+        activity::ActivityApi(service()),
+    )
+}
 
 /// All operations of `service`.
 #[must_use]
@@ -63,6 +92,7 @@ pub fn apis(service: &Service) -> Apis {
         activation_codes::ActivationCodesApi(service()),
         overrides_report::OverridesReportApi(service()),
         requests::RequestsApi(service()),
+        people(service),
     )
 }
 
@@ -80,12 +110,22 @@ enum Tag {
     Subscriptions,
     /// What is given to, or withheld from, a tenant directly.
     Grants,
+    /// Users: their tiers, and what they do.
+    People,
     /// Governed exceptions that always expire.
     Overrides,
     /// Codes that put a tenant on a plan.
     ActivationCodes,
     /// Overrides that somebody wants and somebody else decides about.
     Requests,
+    /// What named users may use of what a tenant has bought.
+    Seats,
+    /// What is given to one user.
+    UserEntitlements,
+    /// The things in a tenant that roles are held on, as a tree.
+    Contexts,
+    /// Who holds which role, where.
+    Roles,
     /// What happened.
     Audit,
     /// Who may call.

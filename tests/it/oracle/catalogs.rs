@@ -18,6 +18,14 @@ use serde_json::json;
 
 use super::worlds::Maker;
 
+/// The newest versions, and those that tenants and users can be on.
+#[derive(Default)]
+pub struct Versions {
+    pub newest: Vec<Arc<PlanVersion>>,
+    pub held: Vec<Arc<PlanVersion>>,
+    pub tiers: Vec<Arc<PlanVersion>>,
+}
+
 impl Maker {
     pub fn catalog(&mut self) -> Catalog {
         let overdue_grace_days = self.pick(&[0, 1, 2, 5]);
@@ -35,8 +43,8 @@ impl Maker {
                 },
                 status: self.status(),
                 available_when_blocked: self.chance(35),
-                provisioning: BTreeSet::new(),
-                seated: false,
+                provisioning: self.provisioning(),
+                seated: self.chance(12),
             };
             catalog.modules.insert(format!("m{n}").parse().unwrap(), module);
         }
@@ -65,6 +73,12 @@ impl Maker {
             let plan = self.plan(n);
             catalog.plans.insert(format!("p{n}").parse().unwrap(), plan);
         }
+        for n in 0..self.rng.random_range(2..=4) {
+            let plan = self.plan(0);
+            let plan = Plan { audience: Audience::User, trial_days: None, ..plan };
+            catalog.plans.insert(format!("t{n}").parse().unwrap(), plan);
+        }
+        self.roles(&mut catalog);
         catalog
     }
 
@@ -85,13 +99,12 @@ impl Maker {
             _ if self.chance(55) => PlanKind::Base,
             _ => PlanKind::AddOn,
         };
-        let for_users = n > 1 && self.chance(12);
         Plan {
             name: format!("Plan {n}"),
             description: None,
             rank: self.pick(&[10, 10, 20, 30]),
             kind,
-            audience: if for_users { Audience::User } else { Audience::Tenant },
+            audience: Audience::Tenant,
             inherits: None,
             modules: ModuleSelection::These(BTreeSet::new()),
             all_features: false,
@@ -108,11 +121,8 @@ impl Maker {
 
     /// The newest version of every plan, and every version that a tenant can hold. An older
     /// version has another content, and sometimes another rank.
-    pub fn plan_versions(
-        &mut self,
-        catalog: &Catalog,
-    ) -> (Vec<Arc<PlanVersion>>, Vec<Arc<PlanVersion>>) {
-        let (mut newest, mut held) = (Vec::new(), Vec::new());
+    pub fn plan_versions(&mut self, catalog: &Catalog) -> Versions {
+        let mut all = Versions::default();
         for (key, plan) in &catalog.plans {
             for version in 1..=2 {
                 let older = version == 1;
@@ -122,15 +132,16 @@ impl Maker {
                     name: plan.name.clone(),
                     content: self.content(catalog, plan, older),
                 });
-                if plan.audience == Audience::Tenant {
-                    held.push(made.clone());
+                match plan.audience {
+                    Audience::Tenant => all.held.push(made.clone()),
+                    Audience::User => all.tiers.push(made.clone()),
                 }
                 if !older {
-                    newest.push(made);
+                    all.newest.push(made);
                 }
             }
         }
-        (newest, held)
+        all
     }
 
     fn content(&mut self, catalog: &Catalog, plan: &Plan, older: bool) -> PlanContent {
@@ -152,10 +163,13 @@ impl Maker {
             kind: plan.kind,
             audience: plan.audience,
             stack: plan.stack,
-            seats: None,
+            seats: (plan.audience == Audience::Tenant && self.chance(15)).then_some(2),
             modules,
             features,
-            permissions: BTreeSet::new(),
+            permissions: match plan.audience {
+                Audience::Tenant => BTreeSet::new(),
+                Audience::User => self.some_permissions(25),
+            },
         }
     }
 

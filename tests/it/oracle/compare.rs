@@ -2,14 +2,11 @@
 
 use std::fmt::Debug;
 
-use entitled::domain::{
-    checks::{Decision, Question},
-    time::Timestamp,
-};
+use entitled::domain::{checks::Decision, time::Timestamp};
 
 use super::{
     judge::{Answer, Twist, Verdict, answer, judge},
-    worlds::{Case, boundaries},
+    worlds::{Asked, Case, boundaries},
 };
 
 /// A part of a decision that differs, and how.
@@ -26,10 +23,10 @@ pub struct Timeline {
 
 impl Timeline {
     /// Asks at every instant at which anything about the tenant begins or ends.
-    pub fn of(case: &Case, question: &Question) -> Self {
+    pub fn of(case: &Case, asked: &Asked) -> Self {
         let mut instants = vec![Timestamp::EPOCH];
-        instants.extend(boundaries(&case.world, &case.facts));
-        let ask = |at| (at, answer(&case.world, &case.facts, question, at, Twist::None));
+        instants.extend(boundaries(&case.world, &case.facts, asked.person.as_ref()));
+        let ask = |at| (at, answer(case, asked, at, Twist::None));
         Self { answers: instants.into_iter().map(ask).collect() }
     }
 
@@ -46,9 +43,9 @@ impl Timeline {
     }
 }
 
-/// The oracle's verdict on `question` at `at`.
-pub fn verdict(case: &Case, question: &Question, at: Timestamp, twist: Twist) -> Verdict {
-    judge(&case.world, &case.facts, question, at, twist)
+/// The oracle's verdict on what is `asked` at `at`.
+pub fn verdict(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Verdict {
+    judge(case, asked, at, twist)
 }
 
 /// Everything in which `given` is not what the oracle says. None if they agree.
@@ -61,7 +58,14 @@ pub fn differences(
         let differs = given != oracle;
         differs.then(|| Difference { part, text: format!("{given:?}, the oracle says {oracle:?}") })
     }
-    let expected = &oracle.answer;
+    let mut expected = oracle.answer.clone();
+    let ties = &oracle.ties;
+    let said = (given.reason, given.source.clone());
+    if ties.contains(&said) && ties.contains(&(expected.reason, expected.source.clone())) {
+        (expected.reason, expected.source) = said;
+        expected.would_reason = given.reason;
+    }
+    let expected = &expected;
     let parts = [
         part("allowed", &given.allowed, &expected.allowed),
         part("reason", &given.reason, &expected.reason),

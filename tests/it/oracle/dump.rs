@@ -16,9 +16,19 @@ pub fn dump(case: &Case) -> String {
         facts.tenant.suspension.is_some(),
         facts.tried,
     );
+    text += &format!("  tree {:?}\n", case.tree);
+    for (key, it) in &world.catalog.roles {
+        text += &format!(
+            "  role {key}: on {} inherits {:?} permits {:?} bypass {}\n",
+            it.context, it.inherits, it.permissions, it.bypass,
+        );
+    }
     for (key, it) in &world.catalog.modules {
         let blocked = if it.available_when_blocked { " available_when_blocked" } else { "" };
-        text += &format!("  module {key}: {:?} {:?}{blocked}\n", it.access, it.status);
+        text += &format!(
+            "  module {key}: {:?} {:?}{blocked} seated {} {:?}\n",
+            it.access, it.status, it.seated, it.provisioning,
+        );
     }
     for (key, it) in &world.catalog.features {
         let kind = match it.kind {
@@ -33,7 +43,10 @@ pub fn dump(case: &Case) -> String {
         let (key, version) = (&plan.plan, plan.version);
         let (kind, stack, rank) = (it.kind, it.stack, it.rank);
         let (modules, features) = (&it.modules, &it.features);
-        format!("{key} v{version} {kind:?} {stack:?} rank {rank} {modules:?} {features:?}")
+        format!(
+            "{key} v{version} {kind:?} {stack:?} rank {rank} {modules:?} {features:?} seats {:?}",
+            it.seats
+        )
     };
     for plan in &world.plans {
         let catalog = world.catalog.plans.get(&plan.plan);
@@ -59,7 +72,7 @@ pub fn dump(case: &Case) -> String {
         }
     }
     for (key, it) in &facts.grants {
-        text += &format!("  grant {key}: {:?} {:?}\n", it.state, it.value);
+        text += &format!("  grant {key}: {:?} {:?} seats {:?}\n", it.state, it.value, it.seats);
     }
     for (key, it) in &facts.overrides {
         text += &format!("  override {} {key}: {:?} until {}\n", it.id, it.effect, it.expires_at);

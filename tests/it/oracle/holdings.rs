@@ -33,6 +33,8 @@ enum Phase {
     Trial,
     /// Over, without a fallback: gives nothing, but explains a refusal.
     EndedTrial,
+    /// Not the tenant's, but the user's.
+    Tier,
 }
 
 impl Held<'_> {
@@ -43,6 +45,7 @@ impl Held<'_> {
     pub fn reason(&self) -> Reason {
         match self.phase {
             Phase::Trial => Reason::Trial,
+            Phase::Tier => Reason::Tier,
             _ if self.add_on => Reason::AddOn,
             _ => Reason::Plan,
         }
@@ -50,11 +53,15 @@ impl Held<'_> {
 
     pub fn source(&self) -> Source {
         let plan = plan_source(self.plan);
-        if self.add_on { Source::AddOn(plan) } else { Source::Plan(plan) }
+        match self.phase {
+            Phase::Tier => Source::Tier(plan),
+            _ if self.add_on => Source::AddOn(plan),
+            _ => Source::Plan(plan),
+        }
     }
 }
 
-fn plan_source(plan: &PlanVersion) -> PlanSource {
+pub fn plan_source(plan: &PlanVersion) -> PlanSource {
     PlanSource { plan: plan.plan.clone(), version: plan.version }
 }
 
@@ -65,12 +72,18 @@ pub struct Plans<'a> {
     /// In the order of D6: by rank (highest first), key and id of what was bought. Reading 9: an
     /// add-on keeps its place when its trial falls back to another plan.
     add_ons: Vec<Held<'a>>,
+    pub tier: Option<Held<'a>>,
 }
 
 impl<'a> Plans<'a> {
-    /// The base first, then the add-ons (D7).
+    /// The base first, then the add-ons (D7), then the tier.
     pub fn all(&self) -> Vec<&Held<'a>> {
-        self.base.iter().chain(&self.add_ons).collect()
+        self.base.iter().chain(&self.add_ons).chain(&self.tier).collect()
+    }
+
+    pub fn with_tier(mut self, plan: &'a PlanVersion) -> Self {
+        self.tier = Some(as_tier(plan));
+        self
     }
 
     pub fn with_base(mut self, plan: &'a PlanVersion) -> Self {
@@ -136,7 +149,31 @@ pub fn now<'a>(judge: &Judge<'a>) -> Plans<'a> {
         (-plan.content.rank, plan.plan.clone(), it.id.clone())
     });
     let held = |it| as_held(judge, it);
-    Plans { base: base.map(held), add_ons: add_ons.into_iter().map(held).collect() }
+    let tier = tier(judge).map(|(plan, _)| as_tier(plan));
+    Plans { base: base.map(held), add_ons: add_ons.into_iter().map(held).collect(), tier }
+}
+
+fn as_tier(plan: &PlanVersion) -> Held<'_> {
+    Held { plan, add_on: false, phase: Phase::Tier, quantity: 1 }
+}
+
+/// What the user is or will be on, the tenant's before the one held without a tenant (SPEC 3).
+pub fn tiers<'a>(judge: &Judge<'a>) -> Vec<&'a Holding> {
+    let Some(person) = judge.person else { return Vec::new() };
+    let mut tiers: Vec<&Holding> = person.here.tier.iter().chain(&person.everywhere.tier).collect();
+    if judge.twist == Twist::AsksTheTenantlessTierFirst {
+        tiers.reverse();
+    }
+    tiers
+}
+
+/// The tier that counts at the instant, and its end.
+pub fn tier<'a>(judge: &Judge<'a>) -> Option<(&'a PlanVersion, Option<Timestamp>)> {
+    let mut looked_at = judge.looked_at.borrow_mut();
+    let tiers = tiers(judge);
+    looked_at.extend(tiers.iter().flat_map(|it| [Some(it.from), it.to]).flatten());
+    let counts = |it: &&Holding| it.from <= judge.at && it.to.is_none_or(|to| judge.at < to);
+    tiers.into_iter().find(counts).map(|it| (&*it.plan, it.to))
 }
 
 fn in_effect<'a>(judge: &Judge<'_>, holdings: &'a [Holding]) -> Vec<&'a Holding> {
@@ -211,13 +248,13 @@ pub fn boundaries(judge: &Judge<'_>, it: &Holding) -> Vec<Timestamp> {
 }
 
 /// The plans that remedies may name (D10), lowest rank first, then by key.
-pub fn on_offer<'a>(judge: &Judge<'a>) -> Vec<&'a PlanVersion> {
+pub fn on_offer<'a>(judge: &Judge<'a>, audience: Audience) -> Vec<&'a PlanVersion> {
     let needs_code = |plan: &PlanVersion| {
         judge.twist != Twist::OffersPlansThatNeedACode
             && judge.world.catalog.plans[&plan.plan].activation_code_only
     };
     let mut plans: Vec<&PlanVersion> = judge.world.plans.iter().map(|it| &**it).collect();
-    plans.retain(|it| it.content.audience == Audience::Tenant && !needs_code(it));
+    plans.retain(|it| it.content.audience == audience && !needs_code(it));
     plans.sort_by_key(|it| (it.content.rank, it.plan.clone()));
     plans
 }

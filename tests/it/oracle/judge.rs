@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entitled::{
     domain::{
-        catalog::{FeatureValue, Limit, Match, Target},
+        catalog::{Audience, FeatureValue, Limit, Match, Target},
         checks::{Code, Question, Reason, Remedy, Source},
-        keys::{FeatureKey, ModuleKey},
+        keys::FeatureKey,
+        plans::PlanVersion,
         tenants::Billing,
         time::Timestamp,
     },
-    engine::{Gating, TenantFacts, World},
+    engine::Gating,
 };
 
 use super::{
     holdings::{self, Plans},
     keys::{Judge, Ruling},
+    worlds::{Asked, Case},
 };
 
 /// A fault to build into a judge on purpose, to see that it is caught.
@@ -35,6 +37,18 @@ pub enum Twist {
     OpensAllModulesOfABlockedTenant,
     CountsAnAddOnOnceWhateverItsQuantity,
     OffersPlansThatNeedACode,
+    LeaksARoleToSiblings,
+    LeaksARoleUpward,
+    HonoursARoleAtItsExpiry,
+    ForgetsInheritedPermissions,
+    ComparesTiersByName,
+    AsksTheTenantlessTierFirst,
+    TakesTheSeatOfAnotherKey,
+    LendsPastTheSuspensionOfTheChild,
+    LendsWhileTheAncestorIsBlocked,
+    TakesASeatForAnOverride,
+    BypassesInEveryMode,
+    AsksTheUserBeforeADisabledGrant,
 }
 
 /// The part of an answer that `valid_until` is a promise about.
@@ -59,6 +73,8 @@ pub struct Verdict {
     /// Where a fact that was looked at begins or ends, after the instant asked about (D9).
     pub looked_at: BTreeSet<Timestamp>,
     pub version: u64,
+    /// What may stand in the place of reason and source: roles and tiers that last equally long.
+    pub ties: Vec<(Reason, Source)>,
 }
 
 /// One way through the requirements of a question.
@@ -72,47 +88,58 @@ struct Walk {
     about: Option<Target>,
 }
 
-/// Answers `question` as of `at`, without remedies.
-pub fn answer(
-    world: &World,
-    facts: &TenantFacts,
-    question: &Question,
-    at: Timestamp,
-    twist: Twist,
-) -> Answer {
-    let judge = Judge::new(world, facts, at, twist);
-    both_ways(&judge, question).0
+/// Answers as of `at`, without remedies.
+pub fn answer(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Answer {
+    both_ways(&judge_of(case, asked, at, twist), &asked.question).0
 }
 
-/// Answers `question` as of `at`.
-pub fn judge(
-    world: &World,
-    facts: &TenantFacts,
-    question: &Question,
-    at: Timestamp,
-    twist: Twist,
-) -> Verdict {
-    let judge = Judge::new(world, facts, at, twist);
-    let (answer, about) = both_ways(&judge, question);
+fn judge_of<'a>(case: &'a Case, asked: &'a Asked, at: Timestamp, twist: Twist) -> Judge<'a> {
+    Judge::new(&case.world, &case.facts, asked.person.as_ref(), &case.tree, at, twist)
+}
+
+/// Answers as of `at`.
+pub fn judge(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Verdict {
+    let judge = judge_of(case, asked, at, twist);
+    let (answer, about) = both_ways(&judge, &asked.question);
     let looked_at = judge.looked_at.borrow().iter().copied().filter(|it| *it > at).collect();
+    let ties = judge.ties.take();
     let remedies = if answer.allowed {
         vec![Vec::new()]
     } else {
-        remedies(&judge, question, answer.reason, about.as_ref())
+        // Reading 28: D10 doesn't say whether what the user has alone counts beside the plan.
+        let mut lists = remedies(&judge, &asked.question, &answer, about.as_ref());
+        let alone = Judge { person: None, ..judge };
+        lists.extend(remedies(&alone, &asked.question, &answer, about.as_ref()));
+        lists
     };
-    Verdict { answer, remedies, looked_at, version: world.version.max(facts.version) }
+    let mut versions = vec![case.world.version, case.facts.version];
+    if let Some(it) = &asked.person {
+        versions.extend([it.here.version, it.everywhere.version]);
+        versions.extend(it.lenders.iter().map(|lender| lender.version));
+    }
+    let version = versions.into_iter().max().unwrap_or(0);
+    Verdict { answer, remedies, looked_at, version, ties }
 }
 
 /// Rule 5 and D8: once as if enforced; where the rollout does not enforce, once more with only
 /// rules 3 and 7 able to refuse.
 fn both_ways(judge: &Judge<'_>, question: &Question) -> (Answer, Option<Target>) {
     let enforced = judge.world.gating == Gating::Enforced;
-    let would = as_if_enforced(judge, question);
+    let would = match judge.bypass(question) {
+        Some(pass) => Walk::of(pass, None, Code::PermissionDenied, BTreeMap::new()),
+        None => as_if_enforced(judge, question),
+    };
     let (would_allow, would_reason) = (would.allowed, would.reason);
     let actual = if enforced || would.allowed || judge.facts.tenant.suspension.is_some() {
         would
     } else {
-        only_the_kill_switch(judge, question, Reason::GatingDisabled, Source::Rollout)
+        let walk = only_the_kill_switch(judge, question, Reason::GatingDisabled, Source::Rollout);
+        if walk.allowed {
+            // Also where a role or tier allows what rule 6 would have refused.
+            Walk { reason: Reason::GatingDisabled, source: Source::Rollout, ..walk }
+        } else {
+            walk
+        }
     };
     let Walk { allowed, reason, source, code, fields, about } = actual;
     let code = code.filter(|_| !allowed);
@@ -122,6 +149,11 @@ fn both_ways(judge: &Judge<'_>, question: &Question) -> (Answer, Option<Target>)
 fn as_if_enforced(judge: &Judge<'_>, question: &Question) -> Walk {
     // Rule 3.
     if judge.facts.tenant.suspension.is_some() {
+        let lends = judge.twist == Twist::LendsPastTheSuspensionOfTheChild;
+        let first = targets(question).into_iter().next();
+        if let Some(lent) = first.filter(|_| lends).and_then(|first| judge.lent(&first)) {
+            return Walk::of(lent, None, Code::ModuleNotEntitled, BTreeMap::new());
+        }
         return blocked(Reason::Suspended, Source::Tenant, None);
     }
     // Rule 4: only rule 7 is left. Reading 1: also an always-on module reads `demo` there, because
@@ -139,14 +171,44 @@ fn as_if_enforced(judge: &Judge<'_>, question: &Question) -> Walk {
     };
     let plans = holdings::now(judge);
     let Some((reason, source)) = block else {
-        return through_rules_7_to_11(judge, question, &plans, false);
+        let ask = |target: &Target| judge.target_with_seat(target, &plans);
+        return then_rule_13(judge, question, walk(question, ask));
     };
-    if !stays_open(judge, question) {
+    // Everything asked for must stay open; a permission or tier alone doesn't.
+    let all = targets(question);
+    let ask =
+        |target: &Target| judge.target_while_blocked(target, &plans, stays_open(judge, target));
+    if all.is_empty() || !all.iter().all(|target| ask(target).1) {
         return blocked(reason, source, None);
     }
-    // D1: the block wins over every later refusal.
-    let walk = through_rules_7_to_11(judge, question, &plans, true);
+    // D1: the block wins over every later refusal, by SPEC 4 those of rules 12 and 13 too.
+    let walk = walk(question, |target| ask(target).0);
+    let walk = then_rule_13(judge, question, walk);
     if walk.allowed { walk } else { blocked(reason, source, walk.about) }
+}
+
+fn targets(question: &Question) -> Vec<Target> {
+    let module = question.module.iter().cloned().map(Target::Module);
+    module.chain(question.features.iter().cloned().map(Target::Feature)).collect()
+}
+
+/// Entitlement first, permission second. The entitlement gives the reason of an allow.
+fn then_rule_13(judge: &Judge<'_>, question: &Question, walk: Option<Walk>) -> Walk {
+    if walk.as_ref().is_some_and(|walk| !walk.allowed) {
+        return walk.expect("it refuses");
+    }
+    let permit = judge.rule_13(question).map(|permit| {
+        let (kind, key) = permit.field;
+        let refused = !permit.ruling.allowed;
+        let fields = BTreeMap::from([(kind, vec![key])]);
+        let fields = if refused { fields } else { BTreeMap::new() };
+        Walk::of(permit.ruling, None, Code::PermissionDenied, fields)
+    });
+    match (walk, permit) {
+        (_, Some(permit)) if !permit.allowed => permit,
+        (Some(walk), _) => walk,
+        (None, permit) => permit.expect("a question has a requirement"),
+    }
 }
 
 /// Reading 2: a refusal of the whole tenant names no keys, because SPEC's table of refusals gives
@@ -156,17 +218,17 @@ fn blocked(reason: Reason, source: Source, about: Option<Target>) -> Walk {
     Walk { allowed: false, reason, source, code, fields: BTreeMap::new(), about }
 }
 
-/// Whether everything asked for belongs to modules that are available when blocked. A feature
-/// without a module does not.
-fn stays_open(judge: &Judge<'_>, question: &Question) -> bool {
+/// Whether it belongs to a module that is available when blocked. A feature without one doesn't.
+fn stays_open(judge: &Judge<'_>, target: &Target) -> bool {
     if judge.twist == Twist::OpensAllModulesOfABlockedTenant {
         return true;
     }
-    let modules = &judge.world.catalog.modules;
-    let open = |key: &ModuleKey| modules[key].available_when_blocked;
-    let features = &judge.world.catalog.features;
-    question.module.iter().all(open)
-        && question.features.iter().all(|key| features[key].module.as_ref().is_some_and(open))
+    let catalog = &judge.world.catalog;
+    let module = match target {
+        Target::Module(key) => Some(key),
+        Target::Feature(key) => catalog.features[key].module.as_ref(),
+    };
+    module.is_some_and(|key| catalog.modules[key].available_when_blocked)
 }
 
 fn only_the_kill_switch(
@@ -175,54 +237,31 @@ fn only_the_kill_switch(
     reason: Reason,
     source: Source,
 ) -> Walk {
-    let or_allow =
-        |refusal: Option<Ruling>| refusal.unwrap_or_else(|| Ruling::allow(reason, source.clone()));
-    walk(
-        question,
-        |module| or_allow(judge.kill_switch_on_module(module)),
-        |feature| or_allow(judge.kill_switch_on_feature(feature)),
-    )
-}
-
-/// `closed_limits`: D1, limits read 0 while the tenant is blocked.
-fn through_rules_7_to_11(
-    judge: &Judge<'_>,
-    question: &Question,
-    plans: &Plans<'_>,
-    closed_limits: bool,
-) -> Walk {
-    walk(
-        question,
-        |module| judge.module(module, plans),
-        |feature| {
-            if closed_limits && judge.is_limit(feature) {
-                // The reason and source are replaced by those of the block.
-                return Ruling::refuse(Reason::PlanLimit, Source::Nothing);
-            }
-            judge.feature(feature, plans)
-        },
-    )
+    let walk = walk(question, |target| {
+        let refusal = match target {
+            Target::Module(key) => judge.kill_switch_on_module(key),
+            Target::Feature(key) => judge.kill_switch_on_feature(key),
+        };
+        refusal.unwrap_or_else(|| Ruling::allow(reason, source.clone()))
+    });
+    then_rule_13(judge, question, walk)
 }
 
 /// The requirements in order: the module, then the features as listed.
-fn walk(
-    question: &Question,
-    ask_module: impl Fn(&ModuleKey) -> Ruling,
-    ask_feature: impl Fn(&FeatureKey) -> Ruling,
-) -> Walk {
+fn walk(question: &Question, ask: impl Fn(&Target) -> Ruling) -> Option<Walk> {
     let mut last: Option<(Ruling, Target)> = None;
     if let Some(key) = &question.module {
-        let ruling = ask_module(key);
         let about = Target::Module(key.clone());
+        let ruling = ask(&about);
         if !ruling.allowed {
             let fields = BTreeMap::from([("module", vec![key.to_string()])]);
-            return Walk::of(ruling, about, Code::ModuleNotEntitled, fields);
+            return Some(Walk::of(ruling, Some(about), Code::ModuleNotEntitled, fields));
         }
         last = Some((ruling, about));
     }
     let mut refused: Vec<(Ruling, FeatureKey)> = Vec::new();
     for key in &question.features {
-        let ruling = ask_feature(key);
+        let ruling = ask(&Target::Feature(key.clone()));
         let allowed = ruling.allowed;
         if allowed {
             last = Some((ruling, Target::Feature(key.clone())));
@@ -241,10 +280,11 @@ fn walk(
     if refuses {
         let fields = fields_of(&refused);
         let (first, key) = refused.swap_remove(0);
-        return Walk::of(first, Target::Feature(key), Code::FeatureNotEntitled, fields);
+        let about = Some(Target::Feature(key));
+        return Some(Walk::of(first, about, Code::FeatureNotEntitled, fields));
     }
-    let (ruling, about) = last.expect("a question has a requirement");
-    Walk::of(ruling, about, Code::FeatureNotEntitled, BTreeMap::new())
+    let (ruling, about) = last?;
+    Some(Walk::of(ruling, Some(about), Code::FeatureNotEntitled, BTreeMap::new()))
 }
 
 /// Every refused feature, and beside it every module that refused one. Reading 3: a feature's
@@ -267,12 +307,13 @@ fn fields_of(refused: &[(Ruling, FeatureKey)]) -> BTreeMap<&'static str, Vec<Str
 impl Walk {
     fn of(
         ruling: Ruling,
-        about: Target,
+        about: Option<Target>,
         code: Code,
         fields: BTreeMap<&'static str, Vec<String>>,
     ) -> Self {
         let Ruling { allowed, reason, source, .. } = ruling;
-        Self { allowed, reason, source, code: Some(code), fields, about: Some(about) }
+        let code = if reason == Reason::SeatRequired { Code::SeatRequired } else { code };
+        Self { allowed, reason, source, code: Some(code), fields, about }
     }
 }
 
@@ -280,13 +321,25 @@ impl Walk {
 fn remedies(
     judge: &Judge<'_>,
     question: &Question,
-    reason: Reason,
+    answer: &Answer,
     refused: Option<&Target>,
 ) -> Vec<Vec<Remedy>> {
+    match answer.reason {
+        Reason::SeatRequired => return vec![vec![Remedy::AssignSeat]],
+        Reason::PermissionDenied => {
+            let field = answer.fields.keys().next().copied().unwrap_or_default();
+            return vec![judge.helps_rule_13(question, field)];
+        }
+        Reason::PlanLimit if judge.facts.is_nobody => {
+            let key = refused.expect("a refusal by rules 8 to 11 is about a key");
+            return vec![tiers_that_help(judge, key)];
+        }
+        _ => {}
+    }
     if judge.facts.tenant.billing == Billing::Direct {
         return vec![vec![Remedy::ContactAdmin]];
     }
-    match reason {
+    match answer.reason {
         Reason::Overdue => vec![vec![Remedy::SettleInvoice]],
         Reason::PlanLimit | Reason::TrialExpired => {
             let key = refused.expect("a refusal by rules 8 to 11 is about a key");
@@ -305,8 +358,13 @@ fn remedies(
                 lists.push(purchases(judge, false, |plans| judge.target(&key, plans).allowed));
             }
             lists.push(purchases(judge, false, |plans| {
-                through_rules_7_to_11(judge, question, plans, false).allowed
+                walk(question, |key| judge.target(key, plans)).is_none_or(|walk| walk.allowed)
             }));
+            // Reading 25: a permission or tier alone names no key that a plan could allow, so
+            // "none of these applies" is as good as "any plan would do".
+            if targets(question).is_empty() {
+                lists.push(vec![Remedy::ContactAdmin]);
+            }
             if let Some(at) = holdings::next_start(judge) {
                 lists.iter_mut().for_each(|list| list.insert(0, Remedy::WaitUntil(at)));
             }
@@ -326,6 +384,15 @@ fn first_closed(judge: &Judge<'_>, question: &Question) -> Option<Target> {
     module.cloned().map(Target::Module).chain(features.cloned().map(Target::Feature)).next()
 }
 
+/// What a user without a tenant could be on instead.
+fn tiers_that_help(judge: &Judge<'_>, key: &Target) -> Vec<Remedy> {
+    let present = holdings::now(judge);
+    let offered = holdings::on_offer(judge, Audience::User).into_iter();
+    let helps = |plan: &&PlanVersion| judge.target(key, &present.clone().with_tier(plan)).allowed;
+    let tiers: Vec<_> = offered.filter(helps).map(|plan| plan.plan.clone()).collect();
+    if tiers.is_empty() { vec![Remedy::ContactAdmin] } else { vec![Remedy::UpgradePlan(tiers)] }
+}
+
 /// What could be bought, found by trying: each base plan in place of the present one, each add-on
 /// beside what is held.
 fn purchases(
@@ -335,7 +402,7 @@ fn purchases(
 ) -> Vec<Remedy> {
     let present = holdings::now(judge);
     let (mut base, mut add_ons, mut trial) = (Vec::new(), Vec::new(), false);
-    for plan in holdings::on_offer(judge) {
+    for plan in holdings::on_offer(judge, Audience::Tenant) {
         if holdings::is_add_on(plan) {
             if add_ons_help && would_allow(&present.clone().with_add_on(plan)) {
                 add_ons.push(plan.plan.clone());

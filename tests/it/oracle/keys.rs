@@ -12,22 +12,27 @@ use entitled::{
         tenants::Billing,
         time::Timestamp,
     },
-    engine::{TenantFacts, World},
+    engine::{Person, TenantFacts, World},
 };
 
 use super::{
     holdings::{self, Held, Plans},
     judge::{Twist, is_on},
+    people::Tree,
 };
 
 /// Everything that a judgement is made from, and what it looked at on the way.
 pub struct Judge<'a> {
     pub world: &'a World,
     pub facts: &'a TenantFacts,
+    pub person: Option<&'a Person>,
+    pub tree: &'a Tree,
     pub at: Timestamp,
     pub twist: Twist,
     /// Where the facts that were looked at begin and end.
     pub looked_at: RefCell<BTreeSet<Timestamp>>,
+    /// What may be named as well where a role or tier allowed.
+    pub ties: RefCell<Vec<(Reason, Source)>>,
 }
 
 /// What the rules say of one key.
@@ -38,18 +43,24 @@ pub struct Ruling {
     pub source: Source,
     /// The feature is refused because this module of it is.
     pub by_module: Option<ModuleKey>,
+    /// A user needs a seat for this (rule 12).
+    pub seat: Option<EntitlementKey>,
 }
 
 impl Ruling {
     pub fn allow(reason: Reason, source: Source) -> Self {
-        Self { allowed: true, reason, source, by_module: None }
+        Self { allowed: true, reason, source, by_module: None, seat: None }
     }
 
     pub fn refuse(reason: Reason, source: Source) -> Self {
-        Self { allowed: false, reason, source, by_module: None }
+        Self { allowed: false, reason, source, by_module: None, seat: None }
     }
 
-    fn because_of(self, module: &ModuleKey) -> Self {
+    pub fn seated(self, seat: Option<EntitlementKey>) -> Self {
+        Self { seat, ..self }
+    }
+
+    pub fn because_of(self, module: &ModuleKey) -> Self {
         Self { by_module: Some(module.clone()), ..self }
     }
 }
@@ -63,8 +74,16 @@ enum Direct {
 }
 
 impl<'a> Judge<'a> {
-    pub fn new(world: &'a World, facts: &'a TenantFacts, at: Timestamp, twist: Twist) -> Self {
-        Self { world, facts, at, twist, looked_at: RefCell::default() }
+    pub fn new(
+        world: &'a World,
+        facts: &'a TenantFacts,
+        person: Option<&'a Person>,
+        tree: &'a Tree,
+        at: Timestamp,
+        twist: Twist,
+    ) -> Self {
+        let (looked_at, ties) = (RefCell::default(), RefCell::default());
+        Self { world, facts, person, tree, at, twist, looked_at, ties }
     }
 
     pub fn look_at_base(&self) {
@@ -81,6 +100,9 @@ impl<'a> Judge<'a> {
         for held in &self.facts.add_ons {
             self.looked_at.borrow_mut().extend(holdings::boundaries(self, held));
         }
+        for held in holdings::tiers(self) {
+            self.looked_at.borrow_mut().extend([Some(held.from), held.to].into_iter().flatten());
+        }
     }
 
     pub fn is_limit(&self, feature: &FeatureKey) -> bool {
@@ -92,6 +114,52 @@ impl<'a> Judge<'a> {
         match target {
             Target::Module(key) => self.module(key, plans),
             Target::Feature(key) => self.feature(key, plans),
+        }
+    }
+
+    /// Rules 7 to 12 for whichever it is.
+    pub fn target_with_seat(&self, target: &Target, plans: &Plans<'_>) -> Ruling {
+        let own = self.target_with_own_seat(target, plans);
+        let lendable = matches!(
+            own.reason,
+            Reason::PlanLimit | Reason::NotGranted | Reason::TrialExpired | Reason::SeatRequired
+        );
+        if own.allowed || !lendable {
+            return own;
+        }
+        self.lent(target).unwrap_or(own)
+    }
+
+    fn target_with_own_seat(&self, target: &Target, plans: &Plans<'_>) -> Ruling {
+        let own = self.target(target, plans);
+        match &own.seat {
+            Some(seat) if own.allowed && !self.has_seat(seat) => {
+                // Reading 23: `fields` names what was asked for, not the module that takes the seat.
+                Ruling::refuse(Reason::SeatRequired, own.source)
+            }
+            _ => own,
+        }
+    }
+
+    /// Rules 7 to 12 while the subscription blocks (D1), and whether the check goes on with it at
+    /// all. A seat from further up opens what an override or grant of the own tenant doesn't close.
+    pub fn target_while_blocked(
+        &self,
+        target: &Target,
+        plans: &Plans<'_>,
+        stays_open: bool,
+    ) -> (Ruling, bool) {
+        let own = self.target_with_own_seat(target, plans);
+        let zero = matches!(target, Target::Feature(key) if self.is_limit(key));
+        if own.allowed && stays_open && !zero {
+            return (own, true);
+        }
+        let closed = !own.allowed
+            && matches!(own.reason, Reason::Override | Reason::Disabled | Reason::FeatureDisabled);
+        match self.lent(target).filter(|_| !closed) {
+            Some(lent) => (lent, true),
+            // The reason and source are replaced by those of the block.
+            None => (Ruling::refuse(Reason::PlanLimit, Source::Nothing), stays_open),
         }
     }
 
@@ -112,6 +180,9 @@ impl<'a> Judge<'a> {
         if let Direct::Decided(ruling) = direct {
             return ruling;
         }
+        if let Some(ruling) = self.own_entitlement(&key.into()) {
+            return ruling;
+        }
         let mut ruling = self.feature_by_module_or_plans(key, plans);
         if !ruling.allowed && matches!(direct, Direct::ExpiredTrial) {
             ruling.reason = Reason::TrialExpired;
@@ -121,15 +192,17 @@ impl<'a> Judge<'a> {
     }
 
     fn feature_by_module_or_plans(&self, key: &FeatureKey, plans: &Plans<'_>) -> Ruling {
+        let mut seat = None;
         if let Some(module) = &self.world.catalog.features[key].module {
             let ruling = self.module_by_rules_8_to_11(module, plans);
             if !ruling.allowed {
                 return ruling.because_of(module);
             }
+            seat = ruling.seat;
         }
         self.look_at_plans();
         if let Some(giver) = plans.giver_of_feature(key) {
-            return Ruling::allow(giver.reason(), giver.source());
+            return Ruling::allow(giver.reason(), giver.source()).seated(seat);
         }
         self.not_given(plans, |held| held.plan.content.features.get(key).is_some_and(is_on))
     }
@@ -142,12 +215,21 @@ impl<'a> Judge<'a> {
         }
         let direct = self.override_or_grant(&key.into());
         if let Direct::Decided(ruling) = direct {
+            let needs = match &ruling.source {
+                Source::Grant(_) => true,
+                _ => self.twist == Twist::TakesASeatForAnOverride,
+            };
+            let seat = self.seat_for_module(key, ruling.seat.is_some()).filter(|_| needs);
+            return ruling.seated(seat);
+        }
+        if let Some(ruling) = self.own_entitlement(&key.into()) {
             return ruling;
         }
         self.look_at_plans();
         let gives = |held: &Held<'_>| held.plan.content.modules.contains(key);
         if let Some(giver) = plans.all().into_iter().find(|held| held.counts() && gives(held)) {
-            return Ruling::allow(giver.reason(), giver.source());
+            let seat = self.seat_for_module(key, giver.plan.content.seats.is_some());
+            return Ruling::allow(giver.reason(), giver.source()).seated(seat);
         }
         if matches!(direct, Direct::ExpiredTrial) {
             return Ruling::refuse(Reason::TrialExpired, Source::Grant(key.to_string()));
@@ -201,7 +283,21 @@ impl<'a> Judge<'a> {
             Effect::Disable => false,
         };
         let source = Source::Override(it.id.clone());
-        Some(Ruling { allowed, reason: Reason::Override, source, by_module: None })
+        Some(Ruling { allowed, ..Ruling::allow(Reason::Override, source) })
+    }
+
+    /// Rule 10, the user's own. Reading 22: of two, the tenant's is named.
+    fn own_entitlement(&self, key: &EntitlementKey) -> Option<Ruling> {
+        let person = self.person?;
+        let own = [&person.here, &person.everywhere].into_iter();
+        let own = own.filter_map(|it| it.entitlements.get(key));
+        let own = own.filter(|it| {
+            self.looked_at.borrow_mut().extend(it.expires_at);
+            it.expires_at.is_none_or(|end| self.at < end)
+        });
+        // Both are looked at.
+        let it = own.collect::<Vec<_>>().into_iter().next()?;
+        Some(Ruling::allow(Reason::UserEntitlement, Source::UserEntitlement(it.id.clone())))
     }
 
     /// Rule 10; D6 for a value of 0.
@@ -210,6 +306,11 @@ impl<'a> Judge<'a> {
         let source = Source::Grant(key.to_string());
         let reason = match it.state {
             GrantState::Disabled => {
+                if self.twist == Twist::AsksTheUserBeforeADisabledGrant
+                    && let Some(ruling) = self.own_entitlement(key)
+                {
+                    return Direct::Decided(ruling);
+                }
                 return Direct::Decided(Ruling::refuse(Reason::Disabled, source));
             }
             GrantState::Enabled => Reason::Grant,
@@ -223,7 +324,7 @@ impl<'a> Judge<'a> {
         };
         let on = it.value.as_ref().is_none_or(is_on);
         Direct::Decided(if on {
-            Ruling::allow(reason, source)
+            Ruling::allow(reason, source).seated(it.seats.map(|_| key.clone()))
         } else {
             Ruling::refuse(Reason::Disabled, source)
         })
@@ -234,6 +335,10 @@ impl<'a> Judge<'a> {
     fn not_given(&self, plans: &Plans<'_>, gives: impl Fn(&Held<'_>) -> bool) -> Ruling {
         if let Some(ended) = plans.all().into_iter().find(|held| !held.counts() && gives(held)) {
             return Ruling::refuse(Reason::TrialExpired, ended.source());
+        }
+        if self.facts.is_nobody {
+            // Reading 26: a tier is not named as the base plan is (Reading 8).
+            return Ruling::refuse(Reason::PlanLimit, Source::Nothing);
         }
         if self.facts.tenant.billing == Billing::Direct {
             return Ruling::refuse(Reason::NotGranted, Source::Nothing);

@@ -7,17 +7,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use entitled::{
     domain::{
-        catalog::{Catalog, FeatureKind, Match, PlanKind},
+        catalog::{Audience, Catalog, FeatureKind, Match, PlanKind},
         checks::{Mode, Question},
+        contexts::ContextKey,
         grants::{Grant, GrantState},
-        keys::{EntitlementKey, FeatureKey, ModuleKey, TenantKey},
+        keys::{EntitlementKey, FeatureKey, ModuleKey, PlanKey, TenantKey},
         overrides::{Effect, Override},
         plans::PlanVersion,
         subscriptions::SubscriptionStatus,
         tenants::{Billing, Suspension, Tenant},
         time::{Span, Timestamp},
     },
-    engine::{Gating, Holding, TenantFacts, World},
+    engine::{Gating, Holding, Person, TenantFacts, World},
 };
 use rand::{
     Rng, SeedableRng,
@@ -25,6 +26,11 @@ use rand::{
     seq::{IndexedRandom, SliceRandom},
 };
 use serde_json::Map;
+
+use super::{
+    crowds::permissions,
+    people::{Tree, way_up},
+};
 
 /// How many different things are asked of each world.
 const QUESTIONS: usize = 10;
@@ -37,7 +43,15 @@ const DAYS: u32 = 16;
 pub struct Case {
     pub world: World,
     pub facts: TenantFacts,
-    pub questions: Vec<(Question, Vec<Timestamp>)>,
+    pub tree: Tree,
+    pub questions: Vec<Asked>,
+}
+
+/// A question, what is known of the user in it, and when it is asked.
+pub struct Asked {
+    pub question: Question,
+    pub person: Option<Person>,
+    pub instants: Vec<Timestamp>,
 }
 
 /// The same seed gives the same case.
@@ -47,7 +61,23 @@ pub fn case(seed: u64) -> Case {
 
 /// Every instant at which any fact about the tenant begins or ends, in order. Deliberately more
 /// than a decision looks at: what has not changed at any of these has not changed.
-pub fn boundaries(world: &World, facts: &TenantFacts) -> Vec<Timestamp> {
+pub fn boundaries(world: &World, facts: &TenantFacts, person: Option<&Person>) -> Vec<Timestamp> {
+    let mut all = of_tenant(world, facts);
+    if let Some(person) = person {
+        for lender in &person.lenders {
+            all.extend(of_tenant(world, lender));
+        }
+        for it in [&person.here, &person.everywhere] {
+            all.extend(it.tier.iter().flat_map(|tier| [Some(tier.from), tier.to]).flatten());
+            all.extend(it.roles.iter().filter_map(|role| role.expires_at));
+            all.extend(it.seats.iter().filter_map(|seat| seat.expires_at));
+            all.extend(it.entitlements.values().filter_map(|own| own.expires_at));
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn of_tenant(world: &World, facts: &TenantFacts) -> BTreeSet<Timestamp> {
     let grace = world.catalog.settings.overdue_grace_days;
     let mut all = BTreeSet::new();
     for held in facts.base.iter().chain(&facts.add_ons) {
@@ -63,10 +93,10 @@ pub fn boundaries(world: &World, facts: &TenantFacts) -> Vec<Timestamp> {
             all.insert(end);
         }
     }
-    all.into_iter().collect()
+    all
 }
 
-fn day(day: u32) -> Timestamp {
+pub fn day(day: u32) -> Timestamp {
     Timestamp::from_micros(1_767_225_600_000_000).plus_days(day) // 2026-01-01
 }
 
@@ -85,22 +115,37 @@ impl Maker {
 
     fn case(&mut self) -> Case {
         let catalog = self.catalog();
-        let (newest, held) = self.plan_versions(&catalog);
+        let versions = self.plan_versions(&catalog);
         let gating = if self.chance(80) { Gating::Enforced } else { Gating::OffByEnvironment };
         let version = self.rng.random_range(1..100);
-        let world = World::new(Arc::new(catalog), 2, newest, gating, version);
-        let facts = self.facts(&world, &held);
-        let boundaries = boundaries(&world, &facts);
+        let world = World::new(Arc::new(catalog), 2, versions.newest.clone(), gating, version);
+        let nobody = self.chance(8);
+        let mut facts =
+            if nobody { TenantFacts::nobody() } else { self.facts(&world, &versions.held, "acme") };
+        let tree = if nobody { Tree::new() } else { self.tree() };
+        let person = self.person(&world, &versions, &tree, nobody);
+        if !person.lenders.is_empty() && self.chance(10) {
+            // A seat from further up must not help here.
+            facts.tenant.suspension = Some(suspension());
+        }
+        let alone = boundaries(&world, &facts, None);
+        let together = boundaries(&world, &facts, Some(&person));
         let questions = (0..QUESTIONS)
             .map(|_| {
-                let question = self.question(&world.catalog);
-                (question, (0..INSTANTS).map(|_| self.instant(&boundaries)).collect())
+                let question = self.question(&world, &tree, nobody);
+                let person = question.user.as_ref().map(|_| {
+                    let path = question.context.as_ref().map(|on| way_up(&tree, on));
+                    Person { path: path.unwrap_or_default(), ..person.clone() }
+                });
+                let near = if person.is_some() { &together } else { &alone };
+                let instants = (0..INSTANTS).map(|_| self.instant(near)).collect();
+                Asked { question, person, instants }
             })
             .collect();
-        Case { world, facts, questions }
+        Case { world, facts, tree, questions }
     }
 
-    fn facts(&mut self, world: &World, held: &[Arc<PlanVersion>]) -> TenantFacts {
+    pub fn facts(&mut self, world: &World, held: &[Arc<PlanVersion>], key: &str) -> TenantFacts {
         let (base, add_ons): (Vec<_>, Vec<_>) =
             held.iter().cloned().partition(|p| p.content.kind == PlanKind::Base);
         // Ids in no order of their own: nothing but a tie may depend on them.
@@ -124,7 +169,8 @@ impl Maker {
             let id = ids.pop().unwrap();
             holdings.push(self.holding(id, &add_ons, from, to));
         }
-        let tenant = self.tenant();
+        let mut tenant = self.tenant();
+        tenant.key = key.parse().unwrap();
         let version = self.rng.random_range(1..100);
         let mut facts = TenantFacts::new(tenant, holdings, version);
         facts.tried = world.catalog.plans.keys().filter(|_| self.chance(30)).cloned().collect();
@@ -133,12 +179,11 @@ impl Maker {
     }
 
     fn tenant(&mut self) -> Tenant {
-        let suspension = Suspension { by: "ops".into(), at: day(0), reason: "unpaid".into() };
         Tenant {
             key: tenant_key(),
             name: "Acme".into(),
             parent: None,
-            suspension: self.chance(4).then_some(suspension),
+            suspension: self.chance(4).then(suspension),
             billing: if self.chance(22) { Billing::Direct } else { Billing::Subscription },
             demo: self.chance(5),
             sandbox: false,
@@ -199,7 +244,7 @@ impl Maker {
                     key: key.clone(),
                     state,
                     value,
-                    seats: None,
+                    seats: (state != GrantState::Disabled && self.chance(25)).then_some(2),
                     reason: "agreed".into(),
                     created_at: day(0),
                     updated_at: day(0),
@@ -226,23 +271,40 @@ impl Maker {
         }
     }
 
-    fn question(&mut self, catalog: &Catalog) -> Question {
-        let modules: Vec<&ModuleKey> = catalog.modules.keys().collect();
+    fn question(&mut self, world: &World, tree: &Tree, nobody: bool) -> Question {
+        let catalog = &world.catalog;
+        let modules: Vec<ModuleKey> = catalog.modules.keys().cloned().collect();
         let mut features: Vec<FeatureKey> = catalog.features.keys().cloned().collect();
         features.shuffle(&mut self.rng);
-        let (module, count) = match self.rng.random_range(0..10) {
+        let (module, count) = match self.rng.random_range(0..12) {
             0..3 => (true, 0),
             3..6 => (false, 1),
             6..8 => (false, self.rng.random_range(2..=4)),
-            _ => (true, self.rng.random_range(1..=3)),
+            8..10 => (true, self.rng.random_range(1..=3)),
+            _ => (false, 0),
         };
         features.truncate(count);
+        let alone = !module && count == 0;
+        let tier = self.chance(if alone { 40 } else { 8 });
+        let permission = (alone && !tier) || self.chance(12);
+        let tiers: Vec<PlanKey> = world
+            .plans
+            .iter()
+            .filter(|it| it.content.audience == Audience::User)
+            .map(|it| it.plan.clone())
+            .collect();
+        let mut contexts: Vec<ContextKey> = tree.keys().cloned().collect();
+        contexts.push(ContextKey { kind: "club".parse().unwrap(), id: "new".parse().unwrap() });
+        let somewhere = permission && !nobody && self.chance(80);
         Question {
-            user: self.chance(30).then(|| "u1".parse().unwrap()),
+            user: (nobody || self.chance(60)).then(|| "u1".parse().unwrap()),
             mode: self.pick(&[Mode::Tenant, Mode::Internal, Mode::Impersonation, Mode::Platform]),
-            module: module.then(|| self.pick(&modules).clone()),
+            module: module.then(|| self.pick(&modules)),
             features,
             features_match: if self.chance(40) { Match::Any } else { Match::All },
+            permission: permission.then(|| self.pick(&permissions())),
+            context: somewhere.then(|| self.pick(&contexts)),
+            tier_at_least: tier.then(|| self.pick(&tiers)),
         }
     }
 
@@ -255,6 +317,10 @@ impl Maker {
             _ => day(self.rng.random_range(0..DAYS)) + Span::seconds(4_711),
         }
     }
+}
+
+fn suspension() -> Suspension {
+    Suspension { by: "ops".into(), at: day(0), reason: "unpaid".into() }
 }
 
 fn tenant_key() -> TenantKey {

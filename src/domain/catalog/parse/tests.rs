@@ -77,7 +77,7 @@ fn a_value_must_fit_its_feature() {
 
 #[test]
 fn the_canonical_document_parses_back() {
-    let products = [examples::RETAIL, examples::AI_BILLING];
+    let products = [examples::RETAIL, examples::AI_BILLING, examples::LEARNING];
     for text in products.into_iter().chain([examples::SPEC, examples::MUCH, "{}"]) {
         let catalog = yaml(text);
         let document = to_json(&catalog).to_string();

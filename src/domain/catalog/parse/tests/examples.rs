@@ -10,6 +10,10 @@ pub const RETAIL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/exam
 pub const AI_BILLING: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ai_billing.yaml"));
 
+/// The learning product.
+pub const LEARNING: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/learning.yaml"));
+
 /// The specification's own examples, sections 2 and 8, with what they name.
 pub const SPEC: &str = r#"
 modules:

@@ -136,7 +136,9 @@ CREATE TABLE user_entitlements (
     created_by TEXT    NOT NULL,
     updated_at INTEGER NOT NULL,
     updated_by TEXT    NOT NULL,
-    revision   INTEGER NOT NULL CHECK (revision >= 1)
+    revision   INTEGER NOT NULL CHECK (revision >= 1),
+    -- Given by an admin of the tenant: it counts while the tenant itself is entitled.
+    delegated  INTEGER NOT NULL CHECK (delegated IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX user_entitlements_open ON user_entitlements (user, key, coalesce(tenant, ''))
     WHERE status IN ('active', 'suspended');

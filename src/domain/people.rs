@@ -98,6 +98,9 @@ pub struct UserEntitlement {
     pub user: UserKey,
     /// The module or feature.
     pub key: EntitlementKey,
+    /// Given by an admin of the tenant: it counts while the tenant itself is entitled.
+    #[serde(default)]
+    pub is_delegated: bool,
     /// Where it stands.
     pub status: UserEntitlementStatus,
     /// Not honoured from here on.

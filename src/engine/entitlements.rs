@@ -130,7 +130,7 @@ pub fn entitlements(
         tenant: facts.tenant.clone(),
         is_nobody: facts.is_nobody,
         user: person.map(|person| person.user.clone()),
-        personal: person.map(|_| holdings(&mut page.desk)),
+        personal: person.map(|_| page.personal(blocked_reason)),
         version: super::decide::version(&page.desk),
         valid_until: page.desk.next,
         blocked_reason,
@@ -174,6 +174,18 @@ impl<'a> Page<'a> {
             return None;
         }
         standing::block(&mut self.desk).map(|block| block.reason)
+    }
+
+    /// What the user holds. Where the tenant is blocked, nothing is permitted by it.
+    fn personal(&mut self, blocked: Option<Reason>) -> Personal {
+        let personal = holdings(&mut self.desk);
+        let is_suspended = self.facts.tenant.suspension.is_some();
+        match blocked {
+            Some(_) if is_suspended || self.world.gating == Gating::Enforced => {
+                Personal { permissions: Vec::new(), ..personal }
+            }
+            Some(_) | None => personal,
+        }
     }
 
     fn plan(&mut self) -> Option<PlanStanding> {

@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        catalog::{Module, Provisioning},
+        catalog::{Module, Provisioning, Target},
         checks::{Outcome, Reason, Source},
         keys::{EntitlementKey, FeatureKey, ModuleKey},
     },
@@ -26,7 +26,7 @@ pub(super) fn by_own_entitlement(desk: &mut Desk<'_>, key: &str) -> Option<Verdi
     let person = desk.person?;
     for facts in [&person.here, &person.everywhere] {
         let Some(own) = facts.entitlements.get(key) else { continue };
-        if !desk.before(own.expires_at) {
+        if !desk.before(own.expires_at) || (own.is_delegated && !tenant_has(desk, key)) {
             continue;
         }
         desk.step(10, Some(key), Outcome::Allow, || format!("Given to the user: {}.", own.id));
@@ -34,6 +34,18 @@ pub(super) fn by_own_entitlement(desk: &mut Desk<'_>, key: &str) -> Option<Verdi
         return Some(Verdict::new(true, Reason::UserEntitlement, source).until(own.expires_at));
     }
     None
+}
+
+/// Whether the tenant itself is entitled to a key, whoever of its users asks.
+fn tenant_has(desk: &mut Desk<'_>, key: &str) -> bool {
+    let mut aside = Desk::new(desk.world, desk.facts, desk.at);
+    let verdict = match desk.world.catalog.target(key) {
+        Some(Target::Module(module)) => verdict::module(&mut aside, &module),
+        Some(Target::Feature(feature)) => verdict::feature(&mut aside, &feature),
+        None => return false,
+    };
+    desk.note(aside.next);
+    verdict.allowed
 }
 
 /// Rule 12: what an allow becomes where it takes a seat. A seat of the tenant's own satisfies it, or

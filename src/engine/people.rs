@@ -107,6 +107,8 @@ pub struct OwnEntitlement {
     pub id: String,
     /// Not honoured from here on.
     pub expires_at: Option<Timestamp>,
+    /// Given by an admin of the tenant: it counts while the tenant itself is entitled.
+    pub is_delegated: bool,
 }
 
 /// Everything beside the tenant that a question about a user looks at.

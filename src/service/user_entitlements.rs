@@ -175,6 +175,7 @@ impl Service {
                 tenant,
                 user,
                 key,
+                is_delegated: hand == Hand::Delegated,
                 status: Status::Active,
                 expires_at,
                 reason,
@@ -394,7 +395,11 @@ fn expect_model(
         (Place::Tenant(tenant), Hand::Delegated) => {
             if !has(Provisioning::DelegatedAdmin) {
                 format!("“{key}” is not provisioned by delegated_admin.")
-            } else if change == Change::Takes || is_entitled(tx, memory, world, tenant, key)? {
+            } else if change == Change::Takes {
+                return Ok(());
+            } else if let Some(seated) = seated(tx, memory, world, tenant, key)? {
+                format!("“{seated}” takes seats of “{tenant}”; hand out a seat instead.")
+            } else if is_entitled(tx, memory, world, tenant, key)? {
                 return Ok(());
             } else {
                 format!("“{tenant}” itself is not entitled to “{key}” now.")
@@ -402,6 +407,26 @@ fn expect_model(
         }
     };
     Err(Error::ProvisioningNotAllowed(message))
+}
+
+/// The key whose seats a tenant hands out for `key`, if it takes any: no admin goes around them.
+fn seated(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    world: &World,
+    tenant: &TenantKey,
+    key: &EntitlementKey,
+) -> Result<Option<EntitlementKey>> {
+    let facts = facts(tx, memory, tenant)?;
+    let module = match world.catalog.target(key.as_str()) {
+        Some(Target::Feature(feature)) => {
+            world.catalog.features.get(&feature).and_then(|feature| feature.module.clone())
+        }
+        Some(Target::Module(_)) | None => None,
+    };
+    let keys = [Some(key.clone()), module.as_ref().map(EntitlementKey::from)];
+    let takes_seats = |key: &EntitlementKey| engine::pool(world, &facts, key, tx.now()).is_some();
+    Ok(keys.into_iter().flatten().find(takes_seats))
 }
 
 fn is_entitled(

@@ -139,12 +139,14 @@ fn entitlements(
 ) -> rusqlite::Result<HashMap<crate::domain::keys::EntitlementKey, OwnEntitlement>> {
     tx.conn
         .prepare_cached(
-            "SELECT key, id, expires_at FROM user_entitlements INDEXED BY user_entitlements_open
+            "SELECT key, id, expires_at, delegated FROM user_entitlements
+             INDEXED BY user_entitlements_open
              WHERE user = :user AND coalesce(tenant, '') = coalesce(:tenant, '')
                AND status IN ('active', 'suspended') AND status = 'active'",
         )?
         .query_map(named_params! {":user": user, ":tenant": tenant}, |row| {
-            Ok((row.get(0)?, OwnEntitlement { id: row.get(1)?, expires_at: row.get(2)? }))
+            let (id, expires_at, is_delegated) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok((row.get(0)?, OwnEntitlement { id, expires_at, is_delegated }))
         })?
         .collect()
 }

@@ -31,6 +31,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<UserEntitlement> {
         updated_at: row.get(9)?,
         updated_by: row.get(10)?,
         revision: row.get::<_, Count>(11)?.0,
+        is_delegated: row.get(12)?,
     })
 }
 
@@ -40,7 +41,7 @@ pub fn find(tx: &ReadTx<'_>, id: &str) -> Result<Option<UserEntitlement>> {
         .conn
         .prepare_cached(
             "SELECT id, tenant, user, key, status, expires_at, reason, created_at, created_by,
-                    updated_at, updated_by, revision
+                    updated_at, updated_by, revision, delegated
              FROM user_entitlements WHERE id = :id",
         )?
         .query_row(named_params! {":id": id}, read)
@@ -59,7 +60,7 @@ pub fn find_open(
         .conn
         .prepare_cached(
             "SELECT id, tenant, user, key, status, expires_at, reason, created_at, created_by,
-                    updated_at, updated_by, revision
+                    updated_at, updated_by, revision, delegated
              FROM user_entitlements INDEXED BY user_entitlements_open
              WHERE user = :user AND key = :key AND coalesce(tenant, '') = coalesce(:tenant, '')
                AND status IN ('active', 'suspended')",
@@ -81,7 +82,7 @@ pub fn list(
 ) -> Result<Vec<UserEntitlement>> {
     let sql = if tenant.is_some() {
         "SELECT id, tenant, user, key, status, expires_at, reason, created_at, created_by,
-                updated_at, updated_by, revision
+                updated_at, updated_by, revision, delegated
          FROM user_entitlements INDEXED BY user_entitlements_by_tenant
          WHERE tenant = :tenant AND (:before IS NULL OR id < :before)
            AND (:user IS NULL OR user = :user) AND (:key IS NULL OR key = :key)
@@ -91,7 +92,7 @@ pub fn list(
          ORDER BY id DESC LIMIT :limit"
     } else {
         "SELECT id, tenant, user, key, status, expires_at, reason, created_at, created_by,
-                updated_at, updated_by, revision
+                updated_at, updated_by, revision, delegated
          FROM user_entitlements INDEXED BY user_entitlements_by_user
          WHERE user = :user AND tenant IS :tenant AND (:before IS NULL OR id < :before)
            AND (:key IS NULL OR key = :key)
@@ -122,9 +123,9 @@ pub fn insert(tx: &WriteTx<'_>, own: &UserEntitlement) -> Result<()> {
         .conn
         .prepare_cached(
             "INSERT INTO user_entitlements (id, tenant, user, key, status, expires_at, reason,
-                 created_at, created_by, updated_at, updated_by, revision)
+                 created_at, created_by, updated_at, updated_by, revision, delegated)
              VALUES (:id, :tenant, :user, :key, :status, :expires_at, :reason, :created_at,
-                 :created_by, :updated_at, :updated_by, :revision)",
+                 :created_by, :updated_at, :updated_by, :revision, :delegated)",
         )?
         .execute(named_params! {
             ":id": own.id,
@@ -139,6 +140,7 @@ pub fn insert(tx: &WriteTx<'_>, own: &UserEntitlement) -> Result<()> {
             ":updated_at": own.updated_at,
             ":updated_by": own.updated_by,
             ":revision": Count(own.revision),
+            ":delegated": own.is_delegated,
         })?;
     follow(tx, own)
 }

@@ -296,3 +296,16 @@ async fn what_staff_do_in_their_roles_is_counted() {
     let other = app.root().get("/api/v1/tenants/others/activity/stats?range=week").await;
     assert_eq!(other.expect(200).body["total"], 0);
 }
+
+#[tokio::test]
+async fn a_blocked_tenant_permits_nothing_in_checks_and_in_the_payload() {
+    let app = readers().await;
+    let path = "/api/v1/tenants/readers/entitlements?user=mo";
+    let before = app.backend().get(path).await.expect(200).body;
+    assert_eq!(before["permissions"].as_array().unwrap().len(), MODERATOR.len());
+    let body = json!({"status": "suspended", "reason": "unpaid"});
+    app.root().patch("/api/v1/admin/tenants/readers", body).await.expect(200);
+    let after = app.backend().get(path).await.expect(200).body;
+    assert_eq!(after["permissions"], json!([]));
+    assert_eq!(after["roles"], before["roles"]);
+}

@@ -46,11 +46,14 @@ fn there(made: &Value) -> String {
 #[tokio::test]
 async fn one_is_given_suspended_resumed_and_revoked_for_good() {
     let app = schools().await;
-    let by = admin(&app, "school");
+    let by = app.backend();
     assert_eq!(asked(&app).await, "false seat_required");
     let made = by.post(OF_SCHOOL, about("brilliant_school", json!({}))).await.expect(201);
     assert_eq!(made.header("location"), there(&made.body));
-    assert_eq!((&made.body["status"], &made.body["created_by"]), (&json!("active"), &json!("ada")));
+    assert_eq!(
+        (&made.body["status"], &made.body["created_by"]),
+        (&json!("active"), &json!("backend"))
+    );
     assert_eq!(asked(&app).await, "true user_entitlement", "it needs no seat");
     by.post(OF_SCHOOL, about("brilliant_school", json!({})))
         .await
@@ -86,11 +89,11 @@ async fn one_is_given_suspended_resumed_and_revoked_for_good() {
     assert_eq!(
         told,
         [
-            json!([name("granted"), "ada", "active", why]),
-            json!([name("suspended"), "ada", "suspended", late]),
-            json!([name("resumed"), "ada", "active", late]),
-            json!([name("revoked"), "ada", "revoked", late]),
-            json!([name("granted"), "ada", "active", why]),
+            json!([name("granted"), "backend", "active", why]),
+            json!([name("suspended"), "backend", "suspended", late]),
+            json!([name("resumed"), "backend", "active", late]),
+            json!([name("revoked"), "backend", "revoked", late]),
+            json!([name("granted"), "backend", "active", why]),
         ]
     );
     assert!(events.iter().all(|event| event["tenant"] == "school"));
@@ -171,7 +174,9 @@ async fn who_may_give_what_is_said_by_the_model_of_the_module() {
     refused(&school, OF_SCHOOL, about("leaderforge", json!({}))).await;
     refused(&school, OF_SCHOOL, about("wealth_with_god", json!({}))).await;
     refused(&school, OF_SCHOOL, about("school_exams", json!({}))).await;
-    school.post(OF_SCHOOL, about("school_lessons", json!({}))).await.expect(201);
+    // What takes seats is handed out by seats.
+    refused(&school, OF_SCHOOL, about("brilliant_school", json!({}))).await;
+    refused(&school, OF_SCHOOL, about("school_lessons", json!({}))).await;
     let closed = admin(&app, "closed");
     let of_closed = "/api/v1/tenants/closed/user-entitlements";
     refused(&closed, of_closed, about("brilliant_school", json!({}))).await;
@@ -239,4 +244,33 @@ async fn the_same_request_sent_twice_gives_one() {
     assert_eq!(send().await["id"], send().await["id"]);
     let list = app.backend().get(OF_SCHOOL).await.expect(200).body;
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_admin_gave_counts_while_the_tenant_itself_is_entitled() {
+    const CATALOG: &str = "
+modules:
+  basics: {name: Basics}
+  lessons: {name: Lessons, provisioning: [delegated_admin]}
+plans:
+  big: {name: Big, rank: 20, modules: [basics, lessons]}
+  small: {name: Small, rank: 10, modules: [basics]}
+";
+    let app = App::start().await;
+    app.apply_catalog(CATALOG).await;
+    app.tenant("school", json!({})).await;
+    app.assign("school", "big", json!({})).await;
+    let given = admin(&app, "school").post(OF_SCHOOL, about("lessons", json!({}))).await;
+    given.expect(201);
+    let lessons = json!({"tenant": "school", "user": "sam", "module": "lessons"});
+    assert_eq!(app.check(lessons.clone()).await["reason"], "user_entitlement");
+    app.assign("school", "small", json!({})).await;
+    assert_eq!(app.check(lessons.clone()).await["reason"], "plan_limit");
+    // What the application gave is its own decision.
+    let other = json!({"user": "tom", "key": "lessons", "reason": "A guest of ours"});
+    app.backend().post(OF_SCHOOL, other).await.expect(201);
+    let of_tom = json!({"tenant": "school", "user": "tom", "module": "lessons"});
+    assert_eq!(app.check(of_tom).await["reason"], "user_entitlement");
+    app.assign("school", "big", json!({})).await;
+    assert_eq!(app.check(lessons).await["reason"], "user_entitlement");
 }

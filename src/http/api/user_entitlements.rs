@@ -414,6 +414,7 @@ impl UserEntitlementView {
             tenant,
             user,
             key,
+            is_delegated: _,
             status: _,
             expires_at,
             reason,

@@ -136,7 +136,7 @@ impl Maker {
         for key in modules.chain(features.map(|(key, _)| key.into())) {
             if self.chance(8) {
                 let id = format!("{ids}-{key}");
-                let own = OwnEntitlement { id, expires_at: self.end() };
+                let own = OwnEntitlement { id, expires_at: self.end(), is_delegated: false };
                 facts.entitlements.insert(key, own);
             }
         }

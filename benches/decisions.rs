@@ -20,14 +20,14 @@ use std::{
 use self::common::ROOT_KEY;
 use entitled::{
     domain::{
-        catalog::{Format, Match, parse, resolve},
-        checks::{Mode, Question},
+        catalog::{Format, parse, resolve},
+        checks::Question,
         plans::PlanVersion,
         subscriptions::SubscriptionStatus,
         tenants::{Billing, Tenant},
         time::Timestamp,
     },
-    engine::{Gating, Holding, TenantFacts, World, decide, entitlements::entitlements},
+    engine::{Gating, Holding, Subject, TenantFacts, World, decide, entitlements::entitlements},
     store::Durability,
 };
 use poem_openapi::{Object, OpenApi, OpenApiService, payload::Json};
@@ -55,15 +55,11 @@ fn in_process() {
     let (world, facts) = retail();
     let now = at();
     let ask = |module: &str, features: &[&str]| Question {
-        user: None,
-        mode: Mode::Tenant,
         module: module.parse().ok(),
         features: features.iter().filter_map(|f| f.parse().ok()).collect(),
-        features_match: Match::All,
-        permission: None,
-        context: None,
-        tier_at_least: None,
+        ..Question::blank()
     };
+    let subject = Subject::new(&facts, None);
     let cases = [
         ("allowed by the plan", ask("retail", &[])),
         ("allowed, with two features", ask("retail", &["multi_branch", "branches"])),
@@ -71,10 +67,10 @@ fn in_process() {
     ];
     println!("in process, one thread:");
     for (name, question) in &cases {
-        let rate = rate(|| drop(black_box(decide(&world, &facts, None, black_box(question), now))));
+        let rate = rate(|| drop(black_box(decide(&world, subject, black_box(question), now))));
         println!("  decide, {name:<28} {rate:>12.0} /s  {:>6.0} ns", 1e9 / rate);
     }
-    let rate = rate(|| drop(black_box(entitlements(&world, &facts, None, now))));
+    let rate = rate(|| drop(black_box(entitlements(&world, subject, now))));
     println!("  the whole payload, not kept           {rate:>12.0} /s  {:>6.0} ns", 1e9 / rate);
 }
 

@@ -25,6 +25,7 @@ use crate::{
     http::{
         edge::{EdgeSettings, RequestLog},
         listener,
+        proxies::TrustedProxies,
     },
     service::{
         keyring::Secret,
@@ -59,6 +60,8 @@ pub struct Settings {
     /// How tokens are verified.
     #[serde(default)]
     pub jwt: Jwt,
+    /// Who stands in front of the service.
+    pub http: Http,
     /// What is logged, and how.
     pub log: Log,
     /// The rules that people are held to.
@@ -67,6 +70,8 @@ pub struct Settings {
     pub audit: Audit,
     /// How long it is kept what users did.
     pub activity: Activity,
+    /// How long it is kept what was used.
+    pub usage: Usage,
     /// How what ends by itself is recorded.
     pub expiry: Expiry,
     /// What bounds the service.
@@ -101,6 +106,14 @@ pub struct Activity {
     pub retention_days: u32,
 }
 
+/// How long it is kept what was used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Periods that ended longer ago are pruned; 0 keeps everything.
+    pub retention_days: u32,
+}
+
 /// How what ends by itself is recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +143,14 @@ pub struct Jwt {
     /// The `aud` that every token must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+}
+
+/// Who stands in front of the service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Whose word is taken, in forward-auth, for what somebody else has asked for.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// What is logged, and how.
@@ -218,6 +239,7 @@ impl Default for Settings {
             root_key_file: None,
             gating: true,
             jwt: Jwt::default(),
+            http: Http::default(),
             log: Log { format: LogFormat::Json, filter: "info".into(), requests: false },
             governance: Governance {
                 override_horizon_days: 366,
@@ -226,6 +248,7 @@ impl Default for Settings {
             },
             audit: Audit::default(),
             activity: Activity { retention_days: 90 },
+            usage: Usage { retention_days: 400 },
             expiry: Expiry { ends_soon_hours: 72, hold_seconds: 600 },
             limits: Limits::default(),
         }
@@ -263,6 +286,7 @@ impl Settings {
             large_body_bytes: limits.large_body_bytes,
             body_deadline: Duration::from_secs(limits.body_seconds.into()),
             handler_deadline: Duration::from_secs(limits.handler_seconds.into()),
+            trusted_proxies: self.http.trusted_proxies.clone(),
             log: if self.log.requests { RequestLog::Access } else { RequestLog::Off },
             ..EdgeSettings::default()
         }
@@ -281,7 +305,7 @@ impl Settings {
     /// The rules that people and the worker are held to.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { governance, audit, activity, expiry, limits, .. } = self;
+        let Self { governance, audit, activity, usage, expiry, limits, .. } = self;
         let retention = |days: u32| (days > 0).then(|| Span::days(days));
         Policy {
             override_horizon: Span::days(governance.override_horizon_days),
@@ -289,6 +313,7 @@ impl Settings {
             request_lifetime: Span::days(governance.request_days),
             audit_retention: retention(audit.retention_days),
             activity_retention: retention(activity.retention_days),
+            usage_retention: retention(usage.retention_days),
             activity_queue: limits.activity_queue,
             ends_soon: Span::hours(expiry.ends_soon_hours),
             hold: Duration::from_secs(expiry.hold_seconds.into()),

@@ -46,9 +46,6 @@ pub enum Error {
         /// Every fault, at least one.
         faults: Vec<Fault>,
     },
-    /// A part of the contract that is not built yet: 422 `NOT_AVAILABLE`.
-    #[error("{0}")]
-    NotAvailable(Fault),
     /// Its state does not permit it: 409 with `code`.
     #[error("{detail}")]
     Conflict {

@@ -11,6 +11,7 @@ use entitled::{
         edge::{EdgeSettings, RequestLog},
         listener::{self, Listener},
         pages::Readiness,
+        proxies::TrustedProxies,
     },
     service::{
         Service,
@@ -40,10 +41,11 @@ pub async fn start(database: &Path, durability: Durability) -> (SocketAddr, Serv
         large_paths: vec!["/api/v1/admin/catalog".into()],
         body_deadline: Duration::from_secs(10),
         handler_deadline: Duration::from_secs(30),
+        trusted_proxies: TrustedProxies::default(),
         log: RequestLog::Off,
     };
     let readiness = || Readiness { ready: true, checks: Default::default() };
-    let endpoint = http::app(http::api::apis(&service), auth, edge, readiness).unwrap();
+    let endpoint = http::front(service.clone(), auth, edge, readiness).unwrap();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr();
     let limits = listener::Limits {

@@ -79,7 +79,8 @@ impl Catalog {
     }
 }
 
-fn read(file: &Path) -> Result<(String, Format), Failure> {
+/// The text of a document and its notation.
+pub fn read(file: &Path) -> Result<(String, Format), Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::new(Exit::Io, format!("can't read {}: {error}", file.display()))
     })?;
@@ -87,12 +88,17 @@ fn read(file: &Path) -> Result<(String, Format), Failure> {
     Ok((text, if is_json { Format::Json } else { Format::Yaml }))
 }
 
-fn validate(file: &Path) -> Result<(), Failure> {
+/// A catalog in a file; every fault is a line.
+pub fn load(file: &Path) -> Result<crate::domain::catalog::Catalog, Failure> {
     let (text, format) = read(file)?;
-    let catalog = parse(&text, format).map_err(|faults| Failure {
+    parse(&text, format).map_err(|faults| Failure {
         exit: Exit::No,
         lines: faults.iter().map(|fault| output::plain(&fault.to_string())).collect(),
-    })?;
+    })
+}
+
+fn validate(file: &Path) -> Result<(), Failure> {
+    let catalog = load(file)?;
     output::print(&format!(
         "{} is valid: {} modules, {} features, {} plans",
         file.display(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Failure,
@@ -40,6 +40,30 @@ pub struct Question {
     /// A feature that is needed; repeat it for several
     #[arg(long = "feature", value_name = "FEATURE")]
     features: Vec<String>,
+    /// The permission that the user needs
+    #[arg(long)]
+    permission: Option<String>,
+    /// Where the permission is needed, such as club:c9
+    #[arg(long, value_name = "TYPE:ID", value_parser = context)]
+    context: Option<(String, String)>,
+    /// The lowest tier that passes
+    #[arg(long, value_name = "TIER")]
+    tier_at_least: Option<String>,
+    /// A guard of the catalog
+    #[arg(long)]
+    guard: Option<String>,
+    /// What the guard's conditions look at: a JSON object
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    resource: Option<Value>,
+    /// A limit that must have room
+    #[arg(long, value_name = "FEATURE")]
+    usage: Option<String>,
+    /// How much of it is wanted [default: 1]
+    #[arg(long, requires = "usage")]
+    requested: Option<u64>,
+    /// How much there is, where you count
+    #[arg(long, requires = "usage")]
+    current: Option<u64>,
     /// Whether all or any of the features are needed [default: all]
     #[arg(long = "match", value_name = "all|any", value_parser = words::word::<Match>)]
     features_match: Option<Match>,
@@ -58,7 +82,24 @@ pub enum Detail {
 impl Question {
     /// The server's answer.
     pub fn ask(self, detail: Detail) -> Result<Value, Failure> {
-        let Self { server, tenant, user, mode, module, features, features_match, at } = self;
+        let Self {
+            server,
+            tenant,
+            user,
+            mode,
+            module,
+            features,
+            permission,
+            context,
+            tier_at_least,
+            guard,
+            resource,
+            usage,
+            requested,
+            current,
+            features_match,
+            at,
+        } = self;
         let mut body = Map::new();
         let mut set = |name: &str, value: Option<Value>| {
             body.extend(value.map(|value| (name.to_owned(), value)));
@@ -68,10 +109,35 @@ impl Question {
         set("mode", mode.and_then(|mode| serde_json::to_value(mode).ok()));
         set("module", module.map(Value::from));
         set("features", (!features.is_empty()).then(|| features.into()));
+        set("permission", permission.map(Value::from));
+        set("context", context.map(|(kind, id)| json!({"type": kind, "id": id})));
+        set("tier_at_least", tier_at_least.map(Value::from));
+        set("guard", guard.map(Value::from));
+        set("resource", resource);
+        let limit = usage.map(|feature| {
+            let mut limit = Map::from_iter([("feature".to_owned(), Value::from(feature))]);
+            limit.extend(requested.map(|count| ("requested".to_owned(), count.into())));
+            limit.extend(current.map(|count| ("current".to_owned(), count.into())));
+            Value::Object(limit)
+        });
+        set("usage", limit);
         set("match", features_match.and_then(|it| serde_json::to_value(it).ok()));
         set("at", at.map(|at| at.to_string().into()));
         set("explain", (detail == Detail::Explanation).then_some(Value::Bool(true)));
         server.ask(Method::POST, "/api/v1/check", Body::Json(&body.into()))
+    }
+}
+
+fn context(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once(':').map(|(kind, id)| (kind.to_owned(), id.to_owned()));
+    parts.ok_or_else(|| "write a type and an id, such as club:c9".into())
+}
+
+fn object(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err("must be a JSON object, such as {\"is_premium\": true}".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

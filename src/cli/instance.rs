@@ -108,8 +108,7 @@ impl Instance {
             let (service, stop) = (service.clone(), stop.clone());
             move || readiness(&service, &stop)
         };
-        let apis = http::api::apis(&service);
-        let app = http::app(apis, Arc::new(auth), settings.edge(), readiness)?;
+        let app = http::front(service.clone(), Arc::new(auth), settings.edge(), readiness)?;
         let gauges = service.clone();
         telemetry::before_scrape(move || gauges.refresh_gauges());
         let mut server = tokio::spawn(listener.serve(app, settings.listener(), stop.clone()));
@@ -187,6 +186,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         }
         let outcome = outcome.and(service.prune_audit(&actor).await.map(drop));
         let outcome = outcome.and(service.prune_activity().await.map(drop));
+        let outcome = outcome.and(service.prune_usage(&actor).await.map(drop));
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }

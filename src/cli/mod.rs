@@ -22,6 +22,7 @@ mod keys;
 mod migrate;
 mod openapi;
 mod output;
+mod routes;
 mod serve;
 mod token;
 mod words;
@@ -84,6 +85,9 @@ enum Command {
     Health(health::Health),
     /// Issue a token with the configured secret
     Token(token::Token),
+    /// Hold an application's routes against the catalog
+    #[command(subcommand)]
+    Routes(routes::Routes),
     /// Make, list and revoke API keys on a server
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -125,6 +129,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Explain(command) => command.run(),
         Command::Health(command) => command.run(),
         Command::Token(command) => command.run(settings),
+        Command::Routes(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Audit(command) => command.run(settings),
         Command::Config(command) => command.run(settings),

@@ -19,7 +19,7 @@ use super::{
     ConfigError, SETTINGS, Settings,
     table::{GATING, GATING_VARIABLE, Kind, Setting},
 };
-use crate::domain::keys::nearest;
+use crate::{domain::keys::nearest, http::proxies::TrustedProxies};
 
 /// What the command line says about settings.
 #[derive(Debug, Clone, Default)]
@@ -224,6 +224,7 @@ fn check(figment: &Figment, setting: &Setting, faults: &mut Vec<String>) {
     let fits = match setting.kind {
         Kind::Text | Kind::Secret => text.is_some_and(|text| !text.is_empty()),
         Kind::Address => text.is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()),
+        Kind::Networks => text.is_some_and(|text| text.parse::<TrustedProxies>().is_ok()),
         Kind::Choice(words) => text.is_some_and(|text| words.contains(&text)),
         Kind::Switch => value.to_bool().is_some(),
         Kind::Number(least, most) => {

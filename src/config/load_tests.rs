@@ -31,6 +31,7 @@ fn every_setting_of_the_table_can_be_set() {
         let value = match setting.kind {
             Kind::Text | Kind::Secret => "warn".to_owned(),
             Kind::Address => "[::1]:1".to_owned(),
+            Kind::Networks => "192.0.2.0/24, 2001:db8::7".to_owned(),
             Kind::Choice(words) => words[0].to_owned(),
             Kind::Switch => "1".to_owned(),
             Kind::Number(_, most) => most.to_string(),
@@ -81,6 +82,10 @@ fn a_wrong_value_is_named_with_its_source_and_not_shown() {
     let wrong = loaded(&[("ENTITLED_LIMITS__READERS", "hunter2")]).unwrap_err();
     assert!(wrong.starts_with("limits.readers must be a whole number from 1 to 1000"));
     assert!(wrong.contains("ENTITLED_LIMITS__READERS") && !wrong.contains("hunter2"));
+    let proxies = |text| loaded(&[("ENTITLED_HTTP__TRUSTED_PROXIES", text)]);
+    for text in ["", "10.0.0.0/33", "10.0.0.0/8;::1", "proxy.example.com", "10.0.0.0/8,"] {
+        assert!(proxies(text).unwrap_err().starts_with("http.trusted_proxies must be"), "{text}");
+    }
     assert!(loaded(&[("ENTITLED_LISTEN", "8080")]).unwrap_err().contains("a port"));
     assert!(loaded(&[("ENTITLED_LOG__FILTER", "a=b=c")]).unwrap_err().contains("log.filter"));
     assert!(loaded(&[("ENTITLED_ROOT_KEY", "")]).unwrap_err().contains("root_key must be"));

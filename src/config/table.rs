@@ -11,6 +11,8 @@ pub enum Kind {
     Address,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Addresses and networks, with commas between them.
+    Networks,
     /// Yes or no.
     Switch,
     /// A whole number between these two.
@@ -40,7 +42,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 37] = [
+pub const SETTINGS: [Setting; 39] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -51,6 +53,7 @@ pub const SETTINGS: [Setting; 37] = [
     setting("jwt.jwks_file", Kind::Text),
     setting("jwt.issuer", Kind::Text),
     setting("jwt.audience", Kind::Text),
+    setting("http.trusted_proxies", Kind::Networks),
     setting("log.format", Kind::Choice(&["json", "text"])),
     setting("log.filter", Kind::Text),
     setting("log.requests", Kind::Switch),
@@ -59,6 +62,7 @@ pub const SETTINGS: [Setting; 37] = [
     setting("governance.request_days", DAYS),
     setting("audit.retention_days", Kind::Number(0, 36_500)),
     setting("activity.retention_days", Kind::Number(0, 36_500)),
+    setting("usage.retention_days", Kind::Number(0, 36_500)),
     setting("expiry.ends_soon_hours", Kind::Number(1, 8_784)),
     setting("expiry.hold_seconds", SECONDS),
     setting("limits.body_bytes", BYTES),
@@ -98,6 +102,9 @@ impl Setting {
             _ if self.name == GATING => "must be exactly true, false, 1 or 0".into(),
             Kind::Text | Kind::Secret => "must be a text, in quotes, that isn't empty".into(),
             Kind::Address => "must be an address and a port, such as 127.0.0.1:8080".into(),
+            Kind::Networks => "must be none, or addresses and networks with commas between them, \
+                               such as 10.0.0.0/8, 192.0.2.7"
+                .into(),
             Kind::Choice(words) => format!("must be {}", words.join(" or ")),
             Kind::Switch => "must be true or false".into(),
             Kind::Number(least, most) => format!("must be a whole number from {least} to {most}"),

@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::domain::{
     catalog::Match,
     contexts::ContextKey,
-    keys::{FeatureKey, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, UserKey},
+    keys::{FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, UserKey},
     time::Timestamp,
+    usage::LimitState,
 };
 
 /// What is asked about one tenant: everything in it is needed at once.
@@ -34,6 +35,43 @@ pub struct Question {
     pub context: Option<ContextKey>,
     /// The lowest tier that passes.
     pub tier_at_least: Option<PlanKey>,
+    /// The guard whose requirements are needed too.
+    pub guard: Option<GuardKey>,
+    /// What the guard's conditions look at.
+    pub resource: Option<Value>,
+    /// The limit that must have room.
+    pub usage: Option<UsageAsked>,
+}
+
+impl Question {
+    /// A question that asks for nothing yet.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self {
+            user: None,
+            mode: Mode::Tenant,
+            module: None,
+            features: Vec::new(),
+            features_match: Match::All,
+            permission: None,
+            context: None,
+            tier_at_least: None,
+            guard: None,
+            resource: None,
+            usage: None,
+        }
+    }
+}
+
+/// A limit that must have room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageAsked {
+    /// The limit feature.
+    pub feature: FeatureKey,
+    /// How much is wanted.
+    pub requested: u64,
+    /// How much there is, where the caller counts; else the service does.
+    pub current: Option<u64>,
 }
 
 /// How the caller works with the application.
@@ -60,6 +98,9 @@ pub struct Decision {
     pub reason: Reason,
     /// What kind of refusal; none on an allow.
     pub code: Option<Code>,
+    /// The condition that refuses, in its own words; only where the reason is
+    /// [`Reason::Condition`].
+    pub condition: Option<RefusingCondition>,
     /// A sentence for people.
     pub message: String,
     /// What a refusal is about: the keys, by kind (`module`, `feature`).
@@ -74,6 +115,10 @@ pub struct Decision {
     pub source: Source,
     /// What would help.
     pub remedies: Vec<Remedy>,
+    /// The limit that rule 14 was asked about.
+    pub limit: Option<LimitState>,
+    /// Data for the application: of a condition, a limit, or a missing tier.
+    pub data: Option<Value>,
     /// The next instant at which the answer can change by itself.
     pub valid_until: Option<Timestamp>,
     /// The version of the facts that were looked at.
@@ -84,8 +129,33 @@ impl Decision {
     /// The HTTP status that the application should answer with (SPEC 4, table of refusals).
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.code.map_or(200, Code::status)
+        let of_condition = self.condition.as_ref().and_then(|condition| condition.status);
+        of_condition.unwrap_or_else(|| self.code.map_or(200, Code::status))
     }
+
+    /// The reason as it stands in every answer: that of a condition is the catalog's own word.
+    #[must_use]
+    pub fn reason_text(&self) -> &str {
+        self.condition.as_ref().map_or(self.reason.as_str(), |condition| &condition.reason)
+    }
+
+    /// The code as it stands in every answer.
+    #[must_use]
+    pub fn code_text(&self) -> Option<&str> {
+        let of_condition = self.condition.as_ref().map(|condition| condition.code.as_str());
+        of_condition.or(self.code.map(Code::as_str))
+    }
+}
+
+/// A condition of a guard that refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusingCondition {
+    /// Its reason.
+    pub reason: String,
+    /// Its code.
+    pub code: String,
+    /// Its HTTP status; 403 if unset.
+    pub status: Option<u16>,
 }
 
 /// Why a decision is as it is. One vocabulary for every door.
@@ -140,11 +210,17 @@ pub enum Reason {
     PermissionDenied,
     /// Allowed: the application's own staff, in platform mode.
     SuperAdminBypass,
+    /// Refused: a limit has no room for what is asked.
+    LimitReached,
+    /// Refused by a condition of a guard, which has a reason of its own.
+    Condition,
+    /// Allowed: nothing but an active tenant was asked for.
+    Active,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Suspended,
         Self::Demo,
         Self::GatingDisabled,
@@ -169,6 +245,9 @@ impl Reason {
         Self::Tier,
         Self::PermissionDenied,
         Self::SuperAdminBypass,
+        Self::LimitReached,
+        Self::Condition,
+        Self::Active,
     ];
 
     /// Its place in [`Reason::ALL`].
@@ -205,6 +284,9 @@ impl Reason {
             Self::Tier => "tier",
             Self::PermissionDenied => "permission_denied",
             Self::SuperAdminBypass => "super_admin_bypass",
+            Self::LimitReached => "limit_reached",
+            Self::Condition => "condition",
+            Self::Active => "active",
         }
     }
 }
@@ -218,6 +300,9 @@ pub enum Code {
     FeatureNotEntitled,
     SeatRequired,
     PermissionDenied,
+    LimitReached,
+    /// A condition of a guard, which has a code of its own.
+    Condition,
 }
 
 impl Code {
@@ -230,6 +315,8 @@ impl Code {
             Self::FeatureNotEntitled => "FEATURE_NOT_ENTITLED",
             Self::SeatRequired => "SEAT_REQUIRED",
             Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::LimitReached => "LIMIT_REACHED",
+            Self::Condition => "CONDITION_NOT_MET",
         }
     }
 
@@ -240,7 +327,9 @@ impl Code {
             Self::TenantBlocked
             | Self::ModuleNotEntitled
             | Self::SeatRequired
-            | Self::PermissionDenied => 403,
+            | Self::PermissionDenied
+            | Self::LimitReached
+            | Self::Condition => 403,
             Self::FeatureNotEntitled => 402,
         }
     }

@@ -16,6 +16,7 @@
 //! | tier | a user on a plan for users |
 //! | activity | what a user did, in which role |
 //! | seat | the right of one named user to use what a tenant has bought seats for |
+//! | usage | how much of a limit was counted, and what is set aside of it |
 //! | override | a governed exception that always expires |
 //! | activation code | puts a tenant that redeems it on a plan |
 //! | request | an override that somebody wants and somebody else decides about |
@@ -28,17 +29,22 @@
 
 pub mod activation_codes;
 pub mod activity;
+pub mod app_routes;
 pub mod audit;
 pub mod callers;
 pub mod catalog;
 pub mod checks;
+pub mod conditions;
 pub mod contexts;
 pub mod grants;
 pub mod keys;
 pub mod overrides;
+pub mod paths;
 pub mod people;
 pub mod plans;
 pub mod requests;
+pub mod reservations;
 pub mod subscriptions;
 pub mod tenants;
 pub mod time;
+pub mod usage;

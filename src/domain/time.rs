@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Microseconds in a day.
 pub const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 
+/// Microseconds in an hour.
+pub const HOUR_US: i64 = DAY_US / 24;
+
 /// An instant in UTC with microsecond precision, between the years 1970 and 9999.
 ///
 /// Read from RFC 3339 with an offset, written as RFC 3339 with `Z`.
@@ -34,6 +37,18 @@ impl Timestamp {
     #[must_use]
     pub fn micros(self) -> i64 {
         self.0
+    }
+
+    /// For arithmetic with the calendar.
+    #[must_use]
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+    }
+
+    /// Held within the range that can be written.
+    #[must_use]
+    pub fn from_datetime(at: DateTime<Utc>) -> Self {
+        Self::from_micros(at.timestamp_micros())
     }
 
     /// This instant moved by `days` whole days of 24 hours.
@@ -114,8 +129,7 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at: DateTime<Utc> = DateTime::from_timestamp_micros(self.0).unwrap_or_default();
-        f.write_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        f.write_str(&self.to_datetime().to_rfc3339_opts(SecondsFormat::AutoSi, true))
     }
 }
 

@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        catalog::{Feature, FeatureKind, FeatureValue, Limit, Match, Target},
-        checks::{Decision, Mode, Question, Reason},
+        catalog::{Feature, FeatureKind, FeatureValue, Limit, Target},
+        checks::{Decision, Question, Reason},
         keys::{FeatureKey, ModuleKey, PlanKey, UserKey},
         subscriptions::SubscriptionStatus,
         tenants::{Billing, Tenant},
         time::Timestamp,
     },
     engine::{
-        Gating, Holding, Person, TenantFacts, World, decide,
+        Gating, Holding, Subject, TenantFacts, World, decide,
         holdings::{Personal, holdings},
-        lent,
+        lent, limits,
         remedies::Offers,
         standing::{self, grace_until},
         trace::Desk,
@@ -52,7 +52,22 @@ pub struct Entitlements {
     /// Every boolean and config feature.
     pub features: Vec<(FeatureKey, FeatureType, Entry)>,
     /// Every limit feature.
-    pub limits: Vec<(FeatureKey, Limit, Entry)>,
+    pub limits: Vec<LimitEntry>,
+}
+
+/// The outcome for one limit feature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitEntry {
+    /// Which.
+    pub key: FeatureKey,
+    /// How much is allowed.
+    pub limit: Limit,
+    /// How much is used, reservations included.
+    pub used: u64,
+    /// When a counter starts again at 0.
+    pub resets_at: Option<Timestamp>,
+    /// What `check` answers about the feature.
+    pub entry: Entry,
 }
 
 /// The base subscription as its tenant sees it.
@@ -98,20 +113,16 @@ pub struct Entry {
 
 /// Works out everything at once, by asking `decide` about every key.
 #[must_use]
-pub fn entitlements(
-    world: &World,
-    facts: &TenantFacts,
-    person: Option<&Person>,
-    at: Timestamp,
-) -> Entitlements {
-    let mut page = Page::new(world, facts, person, at);
+pub fn entitlements(world: &World, subject: Subject<'_>, at: Timestamp) -> Entitlements {
+    let Subject { facts, person, .. } = subject;
+    let mut page = Page::new(world, subject, at);
     let blocked_reason = page.blocked_reason();
     let plan = page.plan();
     let catalog = &world.catalog;
     let modules =
         catalog.modules.iter().map(|(key, m)| (key.clone(), page.module(key, m.premium))).collect();
     let mut features = Vec::new();
-    let mut limits = Vec::new();
+    let mut limits_of = Vec::new();
     for (key, feature) in &catalog.features {
         let (entry, value) = page.feature(key, feature);
         match feature.kind {
@@ -122,7 +133,8 @@ pub fn entitlements(
                     Some(FeatureValue::Limit(limit)) => limit,
                     Some(FeatureValue::Flag(_) | FeatureValue::Config(_)) | None => Limit::NONE,
                 };
-                limits.push((key.clone(), limit, entry));
+                let (used, resets_at) = limits::used(&mut page.desk, key);
+                limits_of.push(LimitEntry { key: key.clone(), limit, used, resets_at, entry });
             }
         }
     }
@@ -138,31 +150,29 @@ pub fn entitlements(
         plan,
         modules,
         features,
-        limits,
+        limits: limits_of,
     }
 }
 
-struct Page<'a> {
+/// What is worked out key by key.
+pub(super) struct Page<'a> {
     world: &'a World,
     facts: &'a TenantFacts,
-    person: Option<&'a Person>,
     at: Timestamp,
     desk: Desk<'a>,
 }
 
 impl<'a> Page<'a> {
-    fn new(
-        world: &'a World,
-        facts: &'a TenantFacts,
-        person: Option<&'a Person>,
-        at: Timestamp,
-    ) -> Self {
-        Self { world, facts, person, at, desk: Desk::new(world, facts, at).about(person) }
+    fn new(world: &'a World, subject: Subject<'a>, at: Timestamp) -> Self {
+        Self::of(Desk::new(world, subject.facts, at).with(subject))
     }
 
-    /// Another desk for the same question, whose notes don't count.
-    fn aside(&self) -> Desk<'a> {
-        Desk::new(self.world, self.facts, self.at).about(self.person)
+    pub(super) fn of(desk: Desk<'a>) -> Self {
+        Self { world: desk.world, facts: desk.facts, at: desk.at, desk }
+    }
+
+    pub(super) fn desk(&mut self) -> &mut Desk<'a> {
+        &mut self.desk
     }
 
     fn blocked_reason(&mut self) -> Option<Reason> {
@@ -188,7 +198,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn plan(&mut self) -> Option<PlanStanding> {
+    pub(super) fn plan(&mut self) -> Option<PlanStanding> {
         let holding = standing::base(&mut self.desk)?;
         Some(self.standing(holding))
     }
@@ -217,16 +227,20 @@ impl<'a> Page<'a> {
     }
 
     fn module(&mut self, key: &ModuleKey, is_premium: bool) -> Entry {
-        let question = Question { module: Some(key.clone()), ..blank() };
+        let question = Question { module: Some(key.clone()), ..Question::blank() };
         let decision = self.ask(&question);
-        let until = |page: &Self| lent::module(&mut page.aside(), key).until;
+        let until = |page: &Self| lent::module(&mut page.desk.aside(), key).until;
         self.entry(&decision, is_premium, &Target::Module(key.clone()), until)
     }
 
-    fn feature(&mut self, key: &FeatureKey, feature: &Feature) -> (Entry, Option<FeatureValue>) {
-        let question = Question { features: vec![key.clone()], ..blank() };
+    pub(super) fn feature(
+        &mut self,
+        key: &FeatureKey,
+        feature: &Feature,
+    ) -> (Entry, Option<FeatureValue>) {
+        let question = Question { features: vec![key.clone()], ..Question::blank() };
         let decision = self.ask(&question);
-        let judged = lent::feature(&mut self.aside(), key);
+        let judged = lent::feature(&mut self.desk.aside(), key);
         let target = Target::Feature(key.clone());
         let mut entry = self.entry(&decision, feature.premium, &target, |_| judged.until);
         let value = match decision.reason {
@@ -248,7 +262,8 @@ impl<'a> Page<'a> {
     }
 
     fn ask(&mut self, question: &Question) -> Decision {
-        let decision = decide(self.world, self.facts, self.person, question, self.at);
+        let Desk { facts, person, counts, .. } = self.desk;
+        let decision = decide(self.world, Subject { facts, person, counts }, question, self.at);
         self.desk.note(decision.valid_until);
         decision
     }
@@ -290,29 +305,16 @@ impl<'a> Page<'a> {
     }
 }
 
-fn blank() -> Question {
-    Question {
-        user: None,
-        mode: Mode::Tenant,
-        module: None,
-        features: Vec::new(),
-        features_match: Match::All,
-        permission: None,
-        context: None,
-        tier_at_least: None,
-    }
-}
-
 /// Why the tenant is blocked at `at`, or would be where nothing is enforced; the suspension of the
 /// tenant itself included.
 #[must_use]
 pub fn blocked_reason(world: &World, facts: &TenantFacts, at: Timestamp) -> Option<Reason> {
-    Page::new(world, facts, None, at).blocked_reason()
+    Page::new(world, Subject::new(facts, None), at).blocked_reason()
 }
 
 /// The base plan that counts at `at`: after an ended trial its fallback.
 #[must_use]
 pub fn base_plan(world: &World, facts: &TenantFacts, at: Timestamp) -> Option<PlanKey> {
-    let mut page = Page::new(world, facts, None, at);
+    let mut page = Page::new(world, Subject::new(facts, None), at);
     page.plan().map(|plan| plan.key)
 }

@@ -5,13 +5,14 @@ use serde_json::Value;
 use crate::{
     domain::{
         catalog::{FeatureValue, Limit, Target, value_to_json},
-        checks::{Layer, Question},
+        checks::Layer,
         grants::GrantState,
         overrides::Effect,
         time::Timestamp,
     },
     engine::{
-        Person, TenantFacts, World, lent,
+        Person, Subject, TenantFacts, World, lent,
+        needs::Needs,
         standing::{Giver, GiverKind, givers},
         trace::Desk,
     },
@@ -20,13 +21,13 @@ use crate::{
 /// Every source that says something about a key of the question, mightiest first.
 pub(super) fn layers(
     world: &World,
-    facts: &TenantFacts,
-    person: Option<&Person>,
-    question: &Question,
+    Subject { facts, person, .. }: Subject<'_>,
+    needs: &Needs<'_>,
     at: Timestamp,
 ) -> Vec<Layer> {
-    let modules = question.module.iter().cloned().map(Target::Module);
-    let features = question.features.iter().cloned().map(Target::Feature);
+    let modules = needs.modules().cloned().map(Target::Module);
+    let limits = needs.limits().map(|need| need.feature);
+    let features = needs.features().chain(limits).cloned().map(Target::Feature);
     modules
         .chain(features)
         .flat_map(|target| of_target(world, facts, person, &target, at))

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    domain::checks::{PlanSource, Reason, Source},
+    domain::{
+        catalog::Limit,
+        checks::{PlanSource, Reason, Source},
+        usage::LimitState,
+    },
     engine::World,
 };
 
@@ -47,6 +51,9 @@ pub(super) fn message(
             (None, Some(keys)) => format!("The user's tier is below {}.", quoted(keys)),
             (None, None) => "The user is not permitted to do this.".into(),
         },
+        Reason::LimitReached => "The limit is reached.".into(),
+        Reason::Condition => "A condition is not met.".into(),
+        Reason::Active => "The tenant is active.".into(),
         Reason::SuperAdminBypass => "Platform staff pass every check.".into(),
         Reason::Grant => "Granted to this tenant.".into(),
         Reason::Trial => "Part of a trial.".into(),
@@ -54,6 +61,24 @@ pub(super) fn message(
             Some(plan) => format!("Part of the plan {}.", plan_name(world, plan)),
             None => "Part of the plan.".into(),
         },
+    }
+}
+
+/// What a limit screen says: `The limit of 5 branches is reached: 5 are used, and 1 more is asked
+/// for.`
+pub(super) fn limit(world: &World, state: &LimitState, allowed: bool) -> String {
+    let feature = world.catalog.features.get(&state.feature);
+    let name = feature.map_or(state.feature.as_str(), |feature| &feature.name);
+    let LimitState { used, requested, .. } = state;
+    let limit = match state.limit {
+        Limit::Of(limit) => limit.to_string(),
+        Limit::Unlimited => "unlimited".into(),
+    };
+    let asked = format!("{used} used, {requested} more asked for");
+    if allowed {
+        format!("{name}: past the limit of {limit} ({asked}), which is only warned of.")
+    } else {
+        format!("{name}: the limit of {limit} is reached ({asked}).")
     }
 }
 

@@ -5,25 +5,34 @@
 //!
 //! Refuses to know: SQLite, HTTP, callers and their roles.
 
+mod conditions;
+pub mod coverage;
 pub mod decide;
+mod entitled;
 pub mod entitlements;
 mod exceptions;
 pub mod holdings;
 pub mod invariants;
 mod layers;
 mod lent;
+pub mod limits;
 mod message;
+mod needs;
 pub mod people;
 mod permit;
 mod remedies;
+pub mod routes;
+mod ruling;
 mod seats;
 pub mod snapshot;
 mod standing;
 mod trace;
 mod verdict;
 
-pub use decide::{decide, explain};
+pub use decide::{Subject, decide, explain};
 pub use exceptions::is_redundant;
+pub use limits::{Capacity, Counts, NOTHING_COUNTED, UsageFacts};
 pub use people::{ContextTree, Person, UserFacts};
+pub use routes::RouteTable;
 pub use seats::pool;
 pub use snapshot::{Gating, Holding, TenantFacts, World};

@@ -1,10 +1,12 @@
 //! Rule 13: permissions in their context, and tiers.
 
+use std::collections::BTreeSet;
+
 use crate::{
     domain::{
-        catalog::PlanKind,
+        catalog::{Audience, PlanKind},
         checks::{Outcome, Reason, Source},
-        keys::{PermissionKey, PlanKey},
+        keys::{PermissionKey, PlanKey, RoleKey},
         people::HeldOn,
         time::Timestamp,
     },
@@ -20,6 +22,9 @@ pub(super) struct Permit {
 
 /// The tier that counts: that of the tenant, else the one without a tenant.
 pub(super) fn tier<'a>(desk: &mut Desk<'a>) -> Option<&'a Holding> {
+    if let Some(supposed) = desk.tier_supposed() {
+        return Some(supposed);
+    }
     let person = desk.person?;
     let candidates = [&person.here.tier, &person.everywhere.tier];
     candidates.into_iter().flatten().find(|tier| {
@@ -34,6 +39,34 @@ fn covers(desk: &Desk<'_>, held: &HeldRole) -> bool {
         HeldOn::Platform | HeldOn::Tenant => true,
         HeldOn::Context(on) => desk.person.is_some_and(|person| person.path.contains(on)),
     }
+}
+
+/// What the user holds where the question is asked.
+#[derive(Default)]
+pub(super) struct Held<'a> {
+    pub roles: Vec<&'a RoleKey>,
+    pub permissions: BTreeSet<&'a PermissionKey>,
+    pub tier: Option<&'a Holding>,
+}
+
+/// Everything that the user of this desk holds where the question is asked.
+pub(super) fn held<'a>(desk: &mut Desk<'a>) -> Held<'a> {
+    let mut all = Held { tier: tier(desk), ..Held::default() };
+    if let Some(tier) = all.tier {
+        all.permissions.extend(&tier.plan.content.permissions);
+    }
+    let Some(person) = desk.person else { return all };
+    let world = desk.world;
+    for held in person.everywhere.roles.iter().chain(&person.here.roles) {
+        if !covers(desk, held) || !desk.before(held.expires_at) {
+            continue;
+        }
+        if let Some(role) = world.role(&held.role) {
+            all.roles.push(&held.role);
+            all.permissions.extend(role.own.iter().chain(&role.inherited));
+        }
+    }
+    all
 }
 
 /// What permits `permission`, if anything does. Among several what lasts longest: until then the
@@ -110,8 +143,15 @@ pub(super) fn tiers_from(desk: &Desk<'_>, lowest: &PlanKey) -> Vec<PlanKey> {
     let Some(needed) = desk.world.newest(lowest).map(|plan| plan.content.rank) else {
         return Vec::new();
     };
-    let offered = desk.world.offered(crate::domain::catalog::Audience::User, PlanKind::Base);
+    let offered = desk.world.offered(Audience::User, PlanKind::Base);
     offered.filter(|plan| plan.content.rank >= needed).map(|plan| plan.plan.clone()).collect()
+}
+
+/// The lowest tier that permits one of `permissions`, if one does.
+pub(super) fn lowest_tier_with(desk: &Desk<'_>, permissions: &[String]) -> Option<PlanKey> {
+    let mut offered = desk.world.offered(Audience::User, PlanKind::Base);
+    let asked = |key: &PermissionKey| permissions.iter().any(|asked| asked == key.as_str());
+    offered.find(|plan| plan.content.permissions.iter().any(asked)).map(|plan| plan.plan.clone())
 }
 
 fn shown(source: &Source) -> String {

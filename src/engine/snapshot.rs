@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::people::{CompiledRole, compile};
+use super::{
+    people::{CompiledRole, compile},
+    routes::RouteTable,
+};
 use crate::domain::{
     catalog::{Audience, Catalog, PlanKind},
     grants::Grant,
@@ -34,6 +37,8 @@ pub struct World {
     pub gating: Gating,
     /// The service-wide version of the latest change to anything above.
     pub version: u64,
+    /// The routes of the catalog, to be searched.
+    pub routes: RouteTable,
     /// Those of `plans` that remedies may name: not by activation code only.
     offered: Vec<Arc<PlanVersion>>,
     /// What each role permits, with what it inherits.
@@ -66,7 +71,8 @@ impl World {
             .cloned()
             .collect();
         let roles = compile(&catalog);
-        Self { catalog, catalog_version, plans, gating, version, offered, roles }
+        let routes = RouteTable::new(&catalog.routes);
+        Self { catalog, catalog_version, plans, gating, version, routes, offered, roles }
     }
 
     /// A world without a catalog: everything is unknown.
@@ -113,6 +119,9 @@ pub struct TenantFacts {
     pub tenant: Tenant,
     /// Base subscriptions that are in effect or scheduled, by start.
     pub base: Vec<Holding>,
+    /// Since when base subscriptions have followed each other without a gap up to the first of
+    /// `base`: counters are anchored to it. None where it is the start of that one.
+    pub base_since: Option<Timestamp>,
     /// Add-ons that are in effect or scheduled; highest rank first, then by plan and id.
     pub add_ons: Vec<Holding>,
     /// Grants, by module or feature.
@@ -164,6 +173,7 @@ impl TenantFacts {
         Self {
             tenant,
             base,
+            base_since: None,
             add_ons,
             grants: HashMap::new(),
             overrides: HashMap::new(),

@@ -7,7 +7,7 @@ use crate::{
         checks::{Explanation, Outcome, Step},
         time::Timestamp,
     },
-    engine::{Holding, Person, TenantFacts, World},
+    engine::{Counts, Holding, NOTHING_COUNTED, Person, Subject, TenantFacts, World},
 };
 
 /// Everything a rule may look at, and what it leaves behind.
@@ -16,6 +16,8 @@ pub(super) struct Desk<'a> {
     pub facts: &'a TenantFacts,
     /// The user asked about.
     pub person: Option<&'a Person>,
+    /// What was counted for the tenant and the user.
+    pub counts: &'a Counts,
     pub at: Timestamp,
     /// The earliest boundary after `at` of any fact that was looked at.
     pub next: Option<Timestamp>,
@@ -24,12 +26,44 @@ pub(super) struct Desk<'a> {
     /// A subscription that is supposed for the sake of argument: a base in place of the tenant's
     /// own, or an add-on beside them.
     supposed: Option<&'a Holding>,
+    /// A tier that is supposed in the same way.
+    supposed_tier: Option<&'a Holding>,
 }
 
 impl<'a> Desk<'a> {
     pub fn new(world: &'a World, facts: &'a TenantFacts, at: Timestamp) -> Self {
-        let (person, next, explanation, supposed) = (None, None, None, None);
-        Self { world, facts, person, at, next, explanation, supposed }
+        Self {
+            world,
+            facts,
+            person: None,
+            counts: &NOTHING_COUNTED,
+            at,
+            next: None,
+            explanation: None,
+            supposed: None,
+            supposed_tier: None,
+        }
+    }
+
+    /// The same desk for a question about a user, with what was counted.
+    pub fn with(self, Subject { facts, person, counts }: Subject<'a>) -> Self {
+        Self { facts, person, counts, ..self }
+    }
+
+    /// Another desk for the same question, whose notes don't count.
+    pub fn aside(&self) -> Self {
+        let (facts, person, counts) = (self.facts, self.person, self.counts);
+        Self::new(self.world, facts, self.at).with(Subject { facts, person, counts })
+    }
+
+    /// The same desk under the hypothesis that the user has another tier.
+    pub fn supposing_tier(self, tier: &'a Holding) -> Self {
+        Self { supposed_tier: Some(tier), ..self }
+    }
+
+    /// The tier to look at in place of the user's own.
+    pub fn tier_supposed(&self) -> Option<&'a Holding> {
+        self.supposed_tier
     }
 
     /// The same desk for a question about a user.

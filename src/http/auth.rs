@@ -166,9 +166,7 @@ impl<'a, P: Needs> ApiExtractor<'a> for Caller<P> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let context = request
-            .data::<Context>()
-            .ok_or_else(|| Failure(Error::internal("a request did not come through the edge")))?;
+        let context = context(request).map_err(Failure)?;
         let actor = actor(context, request).map_err(Failure)?;
         actor.reach(P::PERMISSION).map_err(Failure)?;
         known_query(context, request).map_err(Failure)?;
@@ -186,6 +184,16 @@ fn known_query(context: &Context, request: &Request) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid { code: "INVALID_VALUE", faults })
+}
+
+fn context(request: &Request) -> Result<&Context> {
+    let context = request.data::<Context>();
+    context.ok_or_else(|| Error::internal("a request did not come through the edge"))
+}
+
+/// Who sent this request, by its credential alone.
+pub(super) fn caller(request: &Request) -> Result<Actor> {
+    actor(context(request)?, request)
 }
 
 fn actor(context: &Context, request: &Request) -> Result<Actor> {

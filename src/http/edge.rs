@@ -14,9 +14,12 @@ use poem::{
 use tokio::time::Instant;
 
 use crate::http::{
+    api::authorize,
     auth::AuthState,
     failure::{Failure, Refusal},
+    forwarded,
     problem::{self, Problem},
+    proxies::TrustedProxies,
     routes::{RouteInfo, RouteTable},
 };
 
@@ -48,6 +51,8 @@ pub struct EdgeSettings {
     pub body_deadline: Duration,
     /// The longest time until the head of the answer; a stream that has started goes on.
     pub handler_deadline: Duration,
+    /// Whose word is taken for what somebody else has asked for.
+    pub trusted_proxies: TrustedProxies,
     /// What is logged about each request.
     pub log: RequestLog,
 }
@@ -66,13 +71,19 @@ pub enum RequestLog {
 
 impl Default for EdgeSettings {
     fn default() -> Self {
-        let large = ["/api/v1/admin/catalog", "/api/v1/check/batch", "/api/v1/admin/legacy/import"];
+        let large = [
+            "/api/v1/admin/catalog",
+            "/api/v1/check/batch",
+            "/api/v1/admin/legacy/import",
+            "/api/v1/admin/routes/coverage",
+        ];
         Self {
             body_bytes: 64 * 1024,
             large_body_bytes: 1024 * 1024,
             large_paths: large.map(str::to_owned).to_vec(),
             body_deadline: Duration::from_secs(10),
             handler_deadline: Duration::from_secs(30),
+            trusted_proxies: TrustedProxies::default(),
             log: RequestLog::Off,
         }
     }
@@ -225,6 +236,9 @@ fn problem_response(err: Error, route: &RouteInfo, id: &Arc<str>, path: &str) ->
     problem.instance = path.into();
     // Headers that the error carries stay.
     let mut response = err.into_response();
+    if path == forwarded::BEHIND_NGINX {
+        problem = authorize::veil(problem, &mut response);
+    }
     problem.write_to(&mut response);
     if response.status() == StatusCode::METHOD_NOT_ALLOWED
         && let Ok(allow) = HeaderValue::from_str(&route.methods.join(", "))

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use poem::http::HeaderValue;
 use poem_openapi::registry::MetaSchema;
 
-use crate::{error::Error, http::string_type::string_type};
+use crate::{error::Error, http::string_type::string_type, service::Expected};
 
 /// A strong entity tag, with its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,16 @@ impl IfMatch {
         match header {
             None | Some(Self::Any) => Ok(None),
             Some(Self::Revision(revision)) => Ok(Some(revision)),
+            Some(Self::Never) => Err(Error::PreconditionFailed),
+        }
+    }
+
+    /// What the caller of a request that may also make something expects to find.
+    pub fn or_nothing(header: Option<Self>) -> Result<Expected, Error> {
+        match header {
+            None => Ok(Expected::Anything),
+            Some(Self::Any) => Ok(Expected::Something),
+            Some(Self::Revision(revision)) => Ok(Expected::Revision(revision)),
             Some(Self::Never) => Err(Error::PreconditionFailed),
         }
     }

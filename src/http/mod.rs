@@ -16,6 +16,7 @@ pub mod auth;
 pub mod edge;
 pub mod etag;
 pub mod failure;
+pub mod forwarded;
 pub mod lenient;
 pub mod listener;
 mod merge;
@@ -24,6 +25,7 @@ pub mod paging;
 pub mod parse;
 pub mod payload;
 pub mod problem;
+pub mod proxies;
 pub mod replies;
 pub mod routes;
 pub mod spec;
@@ -38,26 +40,49 @@ mod tests;
 use crate::{
     error::{Error, Result},
     http::{
+        api::authorize::{self, Door},
         auth::AuthState,
         edge::{Edge, EdgeSettings},
         pages::Readiness,
     },
+    service::Service,
     telemetry,
 };
 
-/// The whole application as one endpoint: the operations `apis`, the pages beside them, and the
-/// edge around it all.
+/// The front door of a service: all of its operations, forward-auth among them.
+pub fn front(
+    service: Service,
+    auth: Arc<AuthState>,
+    settings: EdgeSettings,
+    readiness: impl Fn() -> Readiness + Send + Sync + 'static,
+) -> Result<impl Endpoint<Output = Response>> {
+    let trusted = settings.trusted_proxies.clone();
+    let (route, edge) = assembled(api::apis(&service), auth, settings, readiness)?;
+    Ok(Door::new(route, service, trusted).with(edge))
+}
+
+/// The operations `apis`, the pages beside them, and the edge around it all.
 pub fn app<A: OpenApi + 'static>(
     apis: A,
     auth: Arc<AuthState>,
     settings: EdgeSettings,
     readiness: impl Fn() -> Readiness + Send + Sync + 'static,
 ) -> Result<impl Endpoint<Output = Response>> {
+    let (route, edge) = assembled(apis, auth, settings, readiness)?;
+    Ok(route.with(edge))
+}
+
+fn assembled<A: OpenApi + 'static>(
+    apis: A,
+    auth: Arc<AuthState>,
+    settings: EdgeSettings,
+    readiness: impl Fn() -> Readiness + Send + Sync + 'static,
+) -> Result<(Route, Edge)> {
     // Before the first request: a counter that was made without a recorder counts nothing for ever.
     let _ = telemetry::metrics();
     let document = spec::document::<A>().map_err(Error::internal)?;
-    let table = Arc::new(pages::in_table(routes::of_document(&document)));
+    let table = authorize::in_table(pages::in_table(routes::of_document(&document)));
     let operations = OpenApiService::new(apis, "entitled", env!("CARGO_PKG_VERSION"));
     let route = pages::routes::<A>(Route::new(), &document, readiness).nest("/", operations);
-    Ok(route.with(Edge { routes: table, auth, settings: Arc::new(settings) }))
+    Ok((route, Edge { routes: table.into(), auth, settings: settings.into() }))
 }

@@ -55,6 +55,10 @@ pub struct Problem {
     #[oai(skip)]
     #[serde(skip)]
     pub retry_after: Option<u64>,
+    /// Extension members (RFC 9457, 3.2): what a refused decision says beside its code.
+    #[oai(skip)]
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
@@ -71,7 +75,15 @@ impl Problem {
             fields: BTreeMap::new(),
             request_id: String::new(),
             retry_after: None,
+            more: serde_json::Map::new(),
         }
+    }
+
+    /// The same problem under another status.
+    #[must_use]
+    pub fn under(self, status: StatusCode) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").into();
+        Self { title, status: status.as_u16(), ..self }
     }
 
     /// The problem that one of our errors is.
@@ -80,7 +92,7 @@ impl Problem {
         let (status, code) = status_and_code(error);
         let mut problem = Self::new(status, code, error.to_string());
         match error {
-            Error::Malformed(fault) | Error::NotAvailable(fault) => problem.add(fault),
+            Error::Malformed(fault) => problem.add(fault),
             Error::Invalid { faults, .. } => faults.iter().for_each(|fault| problem.add(fault)),
             Error::InvalidActivationCode => problem.add(&Fault::new("code", INVALID_CODE)),
             Error::RateLimited { seconds } => problem.retry_after = Some(*seconds),
@@ -198,7 +210,6 @@ pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "NOT_FOUND"),
         Error::Malformed(_) => (StatusCode::BAD_REQUEST, "MALFORMED"),
         Error::Invalid { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
-        Error::NotAvailable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "NOT_AVAILABLE"),
         Error::Conflict { code, .. } => (StatusCode::CONFLICT, code),
         Error::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
         Error::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),

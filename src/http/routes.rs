@@ -124,6 +124,13 @@ impl RouteTable {
         self
     }
 
+    /// Adds a route that is not in the document and knows every method.
+    #[must_use]
+    pub fn with_any_method(mut self, path: &str) -> Self {
+        self.routes.insert(path.into(), RouteInfo::new(path));
+        self
+    }
+
     /// The route of a pattern; requests that matched none share one.
     #[must_use]
     pub fn get(&self, pattern: Option<&str>) -> &RouteInfo {

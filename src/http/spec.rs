@@ -29,6 +29,8 @@ use crate::http::{merge::parse_merging, problem::CONTENT_TYPE};
 /// Fields of answers that are left out where they say nothing, by schema.
 const SOMETIMES: &[(&str, &[&str])] = &[
     ("Decision", &["would_reason", "trace", "layers"]),
+    ("Consumed", &["would_reason", "trace", "layers"]),
+    ("Reserved", &["would_reason", "trace", "layers"]),
     ("Source", &["plan", "plan_version", "id", "key", "tenant", "role", "context"]),
     ("Remedy", &["plans", "at"]),
     ("ModuleAccess", &["would_reason"]),
@@ -199,7 +201,8 @@ fn add_problems(path: &str, operation: &mut Value) {
     let edits = inputs.clone().any(|input| input["name"] == "If-Match");
     let needs = operation["x-permission"].as_str().unwrap_or_default();
     // The tenant in the question, or the caller's own.
-    let asks_about_a_tenant = ["check", "me", "activation_codes:redeem"].contains(&needs);
+    let asks_about_a_tenant =
+        ["check", "me", "activation_codes:redeem", "usage:write"].contains(&needs);
     // Once for each tenant, and slowed, because a code can be guessed.
     let redeems = needs == "activation_codes:redeem";
     // Where the caller can choose, it can choose what there isn't.
@@ -211,7 +214,7 @@ fn add_problems(path: &str, operation: &mut Value) {
         ("403", secured),
         ("404", path.contains('{') || asks_about_a_tenant),
         ("406", chosen),
-        ("409", redeems),
+        ("409", redeems || needs == "usage:write"),
         ("412", edits),
         ("413", body),
         ("415", body),

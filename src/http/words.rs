@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use poem_openapi::registry::MetaSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     domain::{
@@ -16,6 +16,7 @@ use crate::{
         checks::{Mode, Outcome, Reason},
         people::UserEntitlementStatus,
         requests::{RequestKind, RequestState},
+        reservations::ReservationState,
         subscriptions::SubscriptionStatus,
         tenants::Billing,
     },
@@ -23,7 +24,8 @@ use crate::{
     service::{grants::NewState, seats::Release},
 };
 
-/// A word of ours in an answer, without a copy. Nobody sends one.
+/// A word of ours in an answer, without a copy. Nobody sends one: it is read only where an answer is
+/// given again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Word(pub Cow<'static, str>);
 
@@ -46,6 +48,13 @@ impl FromStr for Word {
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+// What was answered once is answered again.
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Cow::Owned(String::deserialize(deserializer)?)))
     }
 }
 
@@ -143,6 +152,7 @@ word_types! {
     NewState = ["enabled", "disabled", "trial"];
     RequestKind = ["request", "create", "update"];
     RequestState = ["open", "approved", "declined", "withdrawn", "expired"];
+    ReservationState = ["open", "settled", "released", "expired"];
     Range = ["day", "week", "month"];
     Outcome = ["pass", "allow", "refuse"];
     Access = ["entitled", "always_on", "rbac_only"];
@@ -161,5 +171,6 @@ word_types! {
         "feature_disabled", "always_on", "rbac_only", "override", "disabled", "grant", "trial",
         "trial_expired", "plan", "add_on", "plan_limit", "not_granted", "user_entitlement",
         "seat_required", "role", "tier", "permission_denied", "super_admin_bypass",
+        "limit_reached", "condition", "active",
     ];
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-use super::{Service, actor::Actor, decisions::unknown, permissions::Permission};
+use super::{Service, actor::Actor, permissions::Permission, questions::unknown};
 use crate::{
     clock::Trust,
     domain::{

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Service, actor::Actor, expect_revision, paging::Page, permissions::Permission, roles};
+use super::{
+    Expected, Service, actor::Actor, expect_revision, paging::Page, permissions::Permission, roles,
+};
 use crate::{
     domain::{
         audit::Event,
@@ -27,15 +29,13 @@ impl Service {
         tenant: TenantKey,
         key: ContextKey,
         parent: Option<ContextKey>,
-        expected: Option<u64>,
+        expected: Expected,
     ) -> Result<(Context, bool)> {
         actor.may_on(Permission::ContextsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             let before = store::contexts::find(tx.read(), &tenant, &key)?;
-            if let Some(expected) = expected {
-                expect_revision(Some(expected), before.as_ref().map_or(0, |found| found.revision))?;
-            }
+            expected.check(before.as_ref().map(|found| found.revision))?;
             if RESERVED.contains(&key.kind.as_str()) {
                 let message = format!(
                     "“{}” is no type of context: such roles are held without one; choose another",

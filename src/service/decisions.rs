@@ -8,20 +8,21 @@ use super::{
     Service,
     actor::Actor,
     permissions::{Permission, Reach, allows},
+    questions::question,
 };
 use crate::{
     domain::{
         activity::Activity,
         audit::Event,
         callers::OperatorRole,
-        catalog::{Audience, Catalog, Match},
-        checks::{Decision, Explanation, Mode, Question, Reason, Remedy, Source},
+        catalog::Match,
+        checks::{Decision, Explanation, Mode, Question, Reason, Remedy, Source, UsageAsked},
         contexts::ContextKey,
-        keys::{FeatureKey, ModuleKey, PermissionKey, PlanKey, TenantKey, UserKey, nearest},
+        keys::{FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, TenantKey, UserKey},
         time::Timestamp,
     },
-    engine::{self, Person, TenantFacts, World},
-    error::{Error, Fault, Result},
+    engine::{self, Counts, Person, TenantFacts, World},
+    error::{Error, Result},
 };
 
 /// Most checks in one batch.
@@ -48,14 +49,30 @@ pub struct Check {
     pub context: Option<ContextKey>,
     /// The lowest tier that passes.
     pub tier_at_least: Option<PlanKey>,
+    /// The guard whose requirements are needed too.
+    pub guard: Option<GuardKey>,
+    /// What the guard's conditions look at.
+    pub resource: Option<Value>,
+    /// The limit that must have room.
+    pub usage: Option<UsageAsked>,
+    /// What is the least that may be asked for.
+    pub least: Least,
     /// As of this future instant.
     pub at: Option<Timestamp>,
     /// Recorded as activity of the user where it is allowed.
     pub track: bool,
     /// With the path to the answer.
     pub explain: bool,
-    /// Fields of the request that later parts of the service answer.
-    pub unavailable: Vec<&'static str>,
+}
+
+/// The least that a question may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Least {
+    /// Something that the catalog defines.
+    #[default]
+    Requirement,
+    /// Nothing but that the tenant is active: a route without a requirement.
+    ActiveTenant,
 }
 
 /// An answer.
@@ -75,6 +92,8 @@ struct View {
     facts: Arc<TenantFacts>,
     /// Users that were asked about, each with the context.
     people: Vec<(Option<ContextKey>, Arc<Person>)>,
+    /// What was counted for the tenant and each user that was asked about.
+    counts: Vec<(Option<UserKey>, Counts)>,
 }
 
 impl Service {
@@ -91,6 +110,8 @@ impl Service {
         let mut answers = Vec::with_capacity(checks.len());
         for check in checks {
             answers.push(self.check_within(actor, check, &mut views).await);
+            // A long batch lets others have their turn.
+            tokio::task::yield_now().await;
         }
         answers
     }
@@ -117,7 +138,8 @@ impl Service {
             Some(tenant) => self.facts(tenant).await?,
             None => Arc::new(TenantFacts::nobody()),
         };
-        Ok(View { tenant, world: self.world(), facts, people: Vec::new() })
+        let (people, counts) = (Vec::new(), Vec::new());
+        Ok(View { tenant, world: self.world(), facts, people, counts })
     }
 
     /// The tenant asked about, if the caller may ask about it; none for a user without one.
@@ -141,7 +163,7 @@ impl Service {
     async fn answer(&self, actor: &Actor, check: &Check, view: &mut View) -> Result<Checked> {
         let started = Instant::now();
         let now = self.clock.now();
-        let question = question(actor, check, &view.world.catalog)?;
+        let mut question = question(actor, check, &view.world.catalog)?;
         let at = match check.at {
             Some(at) if at < now => {
                 let message = format!("must not lie in the past; it is {now} now");
@@ -154,19 +176,22 @@ impl Service {
             Some(user) => Some(self.somebody(view, user, question.context.as_ref()).await?),
             None => None,
         };
+        let counts = self.counts_for(view, &question).await?;
+        if at > now {
+            starts_again(view, person.as_deref(), &mut question, now, at);
+        }
         let (world, facts, person) = (&view.world, &view.facts, person.as_deref());
+        let subject = engine::Subject { facts, person, counts: &counts };
         let (mut decision, explanation) = if check.explain {
-            let (decision, explanation) = engine::explain(world, facts, person, &question, at);
+            let (decision, explanation) = engine::explain(world, subject, &question, at);
             (decision, Some(explanation))
         } else {
-            (engine::decide(world, facts, person, &question, at), None)
+            (engine::decide(world, subject, &question, at), None)
         };
-        if let Some(invariant) = engine::invariants::violated(&decision, facts, at) {
-            metrics::counter!("invariant_violations_total").increment(1);
-            tracing::error!(tenant = %facts.tenant.key, invariant, "an invariant is violated");
-        }
+        inspect(&decision, facts, at);
         if decision.reason == Reason::SuperAdminBypass {
-            self.record_bypass(actor, view.tenant.clone(), &question).await?;
+            let event = bypass_event(view.tenant.clone(), &question);
+            self.record_bypass(actor, event).await?;
         }
         if let (Source::Override(id), None) = (&decision.source, check.at) {
             self.uses.note(id, now);
@@ -184,12 +209,13 @@ impl Service {
     /// Takes note of what a check has permitted, as activity of the user.
     fn track(&self, view: &View, person: Option<&Person>, question: &Question, source: &Source) {
         let Question { user, module, features, permission, context, tier_at_least, .. } = question;
+        let guard = question.guard.as_ref().map(GuardKey::as_str);
         let (Some(tenant), Some(user)) = (&view.tenant, user) else { return };
         let permission = permission.as_ref().map(PermissionKey::as_str);
         let module = module.as_ref().map(ModuleKey::as_str);
         let feature = features.first().map(FeatureKey::as_str);
         let tier = tier_at_least.as_ref().map(PlanKey::as_str);
-        let Some(action) = permission.or(module).or(feature).or(tier) else { return };
+        let Some(action) = permission.or(guard).or(module).or(feature).or(tier) else { return };
         let at = self.clock.steady();
         // Where the answer is that of a module, the role that permitted is asked for by itself.
         let alone = match source {
@@ -197,12 +223,14 @@ impl Service {
             _ if permission.is_none() => None,
             _ => {
                 let alone = Question {
-                    module: None,
-                    features: Vec::new(),
-                    tier_at_least: None,
-                    ..question.clone()
+                    user: question.user.clone(),
+                    permission: question.permission.clone(),
+                    context: context.clone(),
+                    mode: question.mode,
+                    ..Question::blank()
                 };
-                Some(engine::decide(&view.world, &view.facts, person, &alone, at).source)
+                let subject = engine::Subject::new(&view.facts, person);
+                Some(engine::decide(&view.world, subject, &alone, at).source)
             }
         };
         let role = match alone.as_ref().unwrap_or(source) {
@@ -250,32 +278,76 @@ impl Service {
     }
 
     /// A bypass counts once it is written down (SPEC 4, rule 2).
-    async fn record_bypass(
-        &self,
-        actor: &Actor,
-        tenant: Option<TenantKey>,
-        question: &Question,
-    ) -> Result<()> {
-        let Question { user, mode: _, module, features, permission, context, .. } = question;
-        let event = Event {
-            name: "entitlement.super_admin_bypass",
-            tenant,
-            subject: user.as_ref().map(ToString::to_string).unwrap_or_default(),
-            before: Value::Null,
-            after: json!({
-                "module": module,
-                "features": features,
-                "permission": permission,
-                "context": context,
-                "tier_at_least": question.tier_at_least,
-            }),
-            reason: None,
-        };
+    async fn record_bypass(&self, actor: &Actor, event: Event) -> Result<()> {
         metrics::counter!("super_admin_bypass_total").increment(1);
         self.change(actor, move |_| Ok(((), vec![event]))).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a bypass was not recorded");
             Error::Unavailable("The bypass can't be written into the audit trail now.")
         })
+    }
+
+    /// What was counted, where the question looks at it.
+    async fn counts_for(&self, view: &mut View, question: &Question) -> Result<Counts> {
+        if question.usage.is_none() && question.guard.is_none() {
+            return Ok(Counts::default());
+        }
+        let user = &question.user;
+        if let Some((_, counts)) = view.counts.iter().find(|(counted, _)| counted == user) {
+            return Ok(counts.clone());
+        }
+        let counts = self.counts(view.tenant.as_ref(), user.as_ref()).await?;
+        view.counts.push((user.clone(), counts.clone()));
+        Ok(counts)
+    }
+}
+
+/// Raises an alarm where a decision is one that there must never be.
+pub(super) fn inspect(decision: &Decision, facts: &TenantFacts, at: Timestamp) {
+    if let Some(invariant) = engine::invariants::violated(decision, facts, at) {
+        metrics::counter!("invariant_violations_total").increment(1);
+        tracing::error!(tenant = %facts.tenant.key, invariant, "an invariant is violated");
+    }
+}
+
+/// What a caller has counted until now is nothing any more where the counter is reset before `at`.
+fn starts_again(
+    view: &View,
+    person: Option<&Person>,
+    question: &mut Question,
+    now: Timestamp,
+    at: Timestamp,
+) {
+    let Some(UsageAsked { feature, current: Some(current), .. }) = &mut question.usage else {
+        return;
+    };
+    let subject = engine::Subject::new(&view.facts, person);
+    let capacity = engine::limits::capacity(&view.world, subject, feature, at);
+    if capacity.is_some_and(|capacity| capacity.is_reset_between(now, at)) {
+        *current = 0;
+    }
+}
+
+/// The event of a bypass, with what was asked for.
+pub(super) fn bypass_event(tenant: Option<TenantKey>, question: &Question) -> Event {
+    let Question { user, module, features, permission, context, guard, usage, .. } = question;
+    Event {
+        name: "entitlement.super_admin_bypass",
+        tenant,
+        subject: user.as_ref().map(ToString::to_string).unwrap_or_default(),
+        before: Value::Null,
+        after: json!({
+            "module": module,
+            "features": features,
+            "permission": permission,
+            "context": context,
+            "tier_at_least": question.tier_at_least,
+            "guard": guard,
+            "usage": usage.as_ref().map(|asked| json!({
+                "feature": asked.feature,
+                "requested": asked.requested,
+            })),
+        }),
+        reason: None,
     }
 }
 
@@ -299,6 +371,8 @@ fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
         | Reason::FeatureDisabled
         | Reason::Override
         | Reason::PermissionDenied
+        | Reason::LimitReached
+        | Reason::Condition
         // Reasons of an allow.
         | Reason::Demo
         | Reason::GatingDisabled
@@ -311,67 +385,9 @@ fn may_ask_for_access(actor: &Actor, decision: &Decision) -> bool {
         | Reason::UserEntitlement
         | Reason::Role
         | Reason::Tier
+        | Reason::Active
         | Reason::SuperAdminBypass => false,
     }
-}
-
-/// The question in a check, once everything in it is known, permitted and built.
-fn question(actor: &Actor, check: &Check, catalog: &Catalog) -> Result<Question> {
-    let (user, mode) = identity(actor, check.user.as_ref(), check.mode)?;
-    if let Some(field) = check.unavailable.first().copied() {
-        let message = "this part of the question is not available yet; leave it out";
-        return Err(Error::NotAvailable(Fault::new(field, message)));
-    }
-    let for_person = check.permission.is_some() || check.tier_at_least.is_some();
-    if check.module.is_none() && check.features.is_empty() && !for_person {
-        let message = "ask for a module, features, a permission, or a tier";
-        return Err(Error::invalid("module", message));
-    }
-    if for_person && user.is_none() {
-        let message = "name the user whose permission or tier is asked for";
-        return Err(Error::invalid("user", message));
-    }
-    if check.context.is_some() && check.permission.is_none() {
-        let message = "a context is where a permission is asked for; name the permission";
-        return Err(Error::invalid("permission", message));
-    }
-    trackable(actor, check, user.as_ref())?;
-    if check.explain && actor.principal.role.needs_tenant() {
-        let message = "explain: an explanation shows what staff wrote about the tenant; a service \
-                       key, support or an auditor may ask for it";
-        return Err(Error::Forbidden(message.into()));
-    }
-    known(check, catalog)?;
-    Ok(Question {
-        user,
-        mode,
-        module: check.module.clone(),
-        features: check.features.clone(),
-        features_match: check.features_match,
-        permission: check.permission.clone(),
-        context: check.context.clone(),
-        tier_at_least: check.tier_at_least.clone(),
-    })
-}
-
-/// Activity is what a user does in a tenant, now.
-fn trackable(actor: &Actor, check: &Check, user: Option<&UserKey>) -> Result<()> {
-    if !check.track {
-        return Ok(());
-    }
-    let mut faults = Vec::new();
-    if check.at.is_some() {
-        let message =
-            "what is asked about another instant is no activity; leave out “at” or “track”";
-        faults.push(Fault::new("track", message));
-    }
-    if check.tenant.is_none() && actor.principal.tenant.is_none() {
-        faults.push(Fault::new("tenant", "name the tenant in which the user is active"));
-    }
-    if user.is_none() {
-        faults.push(Fault::new("user", "name the user whose activity is tracked"));
-    }
-    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "INVALID_VALUE", faults }) }
 }
 
 /// The user and mode that count. Only an unbound service, support or super admin may say them;
@@ -410,50 +426,4 @@ pub(super) fn identity(
         Reach::All | Reach::None => None,
     };
     Ok((own.or_else(|| user.cloned()), principal.mode))
-}
-
-/// Rule 1: every key is one of the catalog, or an error that names the nearest.
-fn known(check: &Check, catalog: &Catalog) -> Result<()> {
-    let module_is_known = check.module.iter().all(|key| catalog.modules.contains_key(key));
-    let tiers = || catalog.plans.iter().filter(|(_, plan)| plan.audience == Audience::User);
-    let tier_is_known = check.tier_at_least.iter().all(|key| tiers().any(|(tier, _)| tier == key));
-    if module_is_known
-        && tier_is_known
-        && check.features.iter().all(|key| catalog.features.contains_key(key))
-    {
-        return Ok(());
-    }
-    let mut faults = Vec::new();
-    if let Some(key) = check.module.as_ref().filter(|key| !catalog.modules.contains_key(*key)) {
-        let known = catalog.modules.keys().map(ModuleKey::as_str);
-        faults.push(unknown("module", "module", key.as_str(), known));
-    }
-    for (index, key) in check.features.iter().enumerate() {
-        if !catalog.features.contains_key(key) {
-            let known = catalog.features.keys().map(FeatureKey::as_str);
-            faults.push(unknown(&format!("features[{index}]"), "feature", key.as_str(), known));
-        }
-    }
-    if let (Some(key), false) = (&check.tier_at_least, tier_is_known) {
-        let known = tiers().map(|(tier, _)| tier.as_str());
-        faults.push(unknown("tier_at_least", "plan for users", key.as_str(), known));
-    }
-    Err(Error::Invalid { code: "UNKNOWN_KEY", faults })
-}
-
-/// A key that the catalog doesn't hold, with those that were probably meant.
-pub(super) fn unknown<'a>(
-    field: &str,
-    kind: &str,
-    key: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Fault {
-    let near = nearest(key, known);
-    let hint = if near.is_empty() {
-        String::new()
-    } else {
-        let quoted: Vec<_> = near.iter().map(|key| format!("“{key}”")).collect();
-        format!("; did you mean {}?", quoted.join(" or "))
-    };
-    Fault::new(field, format!("the catalog has no {kind} “{key}”{hint}"))
 }

@@ -18,7 +18,7 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        Person, TenantFacts, World,
+        self, Counts, Person, TenantFacts, World,
         entitlements::{Entitlements, entitlements},
     },
     error::{Error, Result},
@@ -32,13 +32,15 @@ pub struct Prepared {
     /// A digest of the body: another body has another tag.
     pub etag: String,
     world: Arc<World>,
+    counts: Counts,
     from: Timestamp,
     until: Option<Timestamp>,
 }
 
 impl Prepared {
-    fn holds(&self, world: &Arc<World>, now: Timestamp) -> bool {
+    fn holds(&self, world: &Arc<World>, counts: &Counts, now: Timestamp) -> bool {
         Arc::ptr_eq(&self.world, world)
+            && self.counts.is_same(counts)
             && self.from <= now
             && self.until.is_none_or(|until| now < until)
     }
@@ -80,15 +82,19 @@ impl Service {
         let (world, now) = (self.world(), self.clock.now());
         if let Some(user) = user {
             let (facts, person) = self.person(tenant, &user, None).await?;
-            return prepared(render, &world, &facts, Some(&person), now).map(Arc::new);
+            let counts = self.counts(Some(tenant), Some(&user)).await?;
+            let whose = Whose { facts: &facts, person: Some(&person), counts };
+            return prepared(render, &world, whose, now).map(Arc::new);
         }
+        let counts = self.counts(Some(tenant), None).await?;
         let cached = self.cached(tenant).await?;
         if let Some(prepared) = cached.prepared.load_full()
-            && prepared.holds(&world, now)
+            && prepared.holds(&world, &counts, now)
         {
             return Ok(prepared);
         }
-        let prepared = prepared(render, &world, cached.get(tenant)?, None, now).map(Arc::new)?;
+        let whose = Whose { facts: cached.get(tenant)?, person: None, counts };
+        let prepared = prepared(render, &world, whose, now).map(Arc::new)?;
         cached.prepared.store(Some(prepared.clone()));
         Ok(prepared)
     }
@@ -111,7 +117,9 @@ impl Service {
         };
         let person = self.person_alone(user).await?;
         let (world, now) = (self.world(), self.clock.now());
-        prepared(render, &world, &TenantFacts::nobody(), Some(&person), now).map(Arc::new)
+        let counts = self.counts(None, Some(user)).await?;
+        let whose = Whose { facts: &TenantFacts::nobody(), person: Some(&person), counts };
+        prepared(render, &world, whose, now).map(Arc::new)
     }
 
     /// The caller's own entitlements as facts: for views that show a part of them.
@@ -121,27 +129,39 @@ impl Service {
         };
         actor.may_on(Permission::EntitlementsRead, tenant)?;
         let (world, now) = (self.world(), self.clock.now());
+        let counts = self.counts(Some(tenant), subject.user.as_ref()).await?;
         match &subject.user {
             Some(user) => {
                 let (facts, person) = self.person(tenant, user, None).await?;
-                Ok(entitlements(&world, &facts, Some(&person), now))
+                let (facts, person, counts) = (&*facts, Some(&person), &counts);
+                Ok(entitlements(&world, engine::Subject { facts, person, counts }, now))
             }
-            None => Ok(entitlements(&world, &*self.facts(tenant).await?, None, now)),
+            None => {
+                let facts = self.facts(tenant).await?;
+                let (facts, person, counts) = (&*facts, None, &counts);
+                Ok(entitlements(&world, engine::Subject { facts, person, counts }, now))
+            }
         }
     }
+}
+
+/// Whose payload is prepared.
+struct Whose<'a> {
+    facts: &'a TenantFacts,
+    person: Option<&'a Person>,
+    counts: Counts,
 }
 
 fn prepared(
     render: Render,
     world: &Arc<World>,
-    facts: &TenantFacts,
-    person: Option<&Person>,
+    Whose { facts, person, counts }: Whose<'_>,
     now: Timestamp,
 ) -> Result<Prepared> {
-    let computed = entitlements(world, facts, person, now);
+    let computed = entitlements(world, engine::Subject { facts, person, counts: &counts }, now);
     let bytes = Bytes::from(render(&computed)?);
     let digest = Sha256::digest(&bytes);
     let etag = hex::encode(digest.get(..16).unwrap_or(&digest));
     let until = computed.valid_until;
-    Ok(Prepared { bytes, etag, world: world.clone(), from: now, until })
+    Ok(Prepared { bytes, etag, world: world.clone(), counts, from: now, until })
 }

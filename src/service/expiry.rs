@@ -16,8 +16,8 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::{
-    Service, actor::Actor, endings, permissions::Permission, policy::Policy, requests, seats,
-    tiers, user_entitlements,
+    Service, actor::Actor, endings, memory::Memory, permissions::Permission, policy::Policy,
+    requests, seats, tiers, usage, user_entitlements,
 };
 use crate::{
     clock::Trust,
@@ -48,7 +48,16 @@ struct Kind {
     /// The instant of the next one.
     next: fn(&ReadTx<'_>) -> Result<Option<Timestamp>>,
     /// Records one; nothing where it was ended or moved in the meantime.
-    record: fn(&WriteTx<'_>, &Due) -> Result<Option<Event>>,
+    record: Record,
+}
+
+/// How one thing is recorded.
+#[derive(Clone, Copy)]
+enum Record {
+    /// It ends, which is one event.
+    Ends(fn(&WriteTx<'_>, &Due) -> Result<Option<Event>>),
+    /// What is told of it depends on facts about whose it is.
+    Weighs(fn(&WriteTx<'_>, &Memory, &Due) -> Result<Vec<Event>>),
 }
 
 /// In the order in which they are recorded: what ends before what begins.
@@ -58,84 +67,105 @@ const KINDS: &[Kind] = &[
         lead: at_its_instant,
         due: store::overrides::due,
         next: store::overrides::next_due,
-        record: endings::expire_override,
+        record: Record::Ends(endings::expire_override),
     },
     Kind {
         name: "override's notice",
         lead: |policy| policy.ends_soon,
         due: store::overrides::due_for_notice,
         next: store::overrides::next_for_notice,
-        record: endings::announce_override,
+        record: Record::Ends(endings::announce_override),
     },
     Kind {
         name: "request",
         lead: at_its_instant,
         due: store::requests::due,
         next: store::requests::next_due,
-        record: requests::expire,
+        record: Record::Ends(requests::expire),
     },
     Kind {
         name: "grant's trial",
         lead: at_its_instant,
         due: store::grants::due_trials,
         next: store::grants::next_trial,
-        record: endings::end_trial_of_grant,
+        record: Record::Ends(endings::end_trial_of_grant),
     },
     Kind {
         name: "subscription's trial",
         lead: at_its_instant,
         due: subscription_ends::due_trials,
         next: subscription_ends::next_trial,
-        record: endings::end_trial_of_subscription,
+        record: Record::Ends(endings::end_trial_of_subscription),
     },
     Kind {
         name: "subscription's end",
         lead: at_its_instant,
         due: subscription_ends::due_ends,
         next: subscription_ends::next_end,
-        record: endings::end_subscription,
+        record: Record::Ends(endings::end_subscription),
     },
     Kind {
         name: "tier",
         lead: at_its_instant,
         due: store::tiers::due,
         next: store::tiers::next_due,
-        record: tiers::expire,
+        record: Record::Ends(tiers::expire),
     },
     Kind {
         name: "subscription's start",
         lead: at_its_instant,
         due: subscription_ends::due_starts,
         next: subscription_ends::next_start,
-        record: endings::start_subscription,
+        record: Record::Ends(endings::start_subscription),
     },
     Kind {
         name: "seat",
         lead: at_its_instant,
         due: store::seats::due,
         next: store::seats::next_due,
-        record: seats::expire,
+        record: Record::Ends(seats::expire),
     },
     Kind {
         name: "user entitlement",
         lead: at_its_instant,
         due: store::user_entitlements::due,
         next: store::user_entitlements::next_due,
-        record: user_entitlements::expire,
+        record: Record::Ends(user_entitlements::expire),
     },
     Kind {
         name: "role",
         lead: at_its_instant,
         due: store::roles::due,
         next: store::roles::next_due,
-        record: endings::expire_role,
+        record: Record::Ends(endings::expire_role),
     },
     Kind {
         name: "platform role",
         lead: at_its_instant,
         due: store::platform_roles::due,
         next: store::platform_roles::next_due,
-        record: endings::expire_platform_role,
+        record: Record::Ends(endings::expire_platform_role),
+    },
+    Kind {
+        name: "reservation",
+        lead: at_its_instant,
+        due: store::reservations::due,
+        next: store::reservations::next_due,
+        record: Record::Ends(usage::expire_reservation),
+    },
+    Kind {
+        name: "usage's recovery",
+        lead: at_its_instant,
+        due: store::usage_periods::due_recoveries,
+        next: store::usage_periods::next_recovery,
+        record: Record::Weighs(usage::recover),
+    },
+    Kind {
+        name: "usage's limits",
+        lead: at_its_instant,
+        due: store::usage_rechecks::due,
+        next: store::usage_rechecks::next_due,
+        record: Record::Weighs(usage::recheck),
     },
 ];
 
@@ -269,9 +299,13 @@ impl Service {
         run: &mut ExpiryRun,
     ) {
         let changes = few.iter().cloned().map(|due| {
+            let memory = self.memory.clone();
             self.change(actor, move |tx| {
-                let event = (kind.record)(tx, &due)?;
-                Ok((u64::from(event.is_some()), event.into_iter().collect()))
+                let events: Vec<Event> = match kind.record {
+                    Record::Ends(record) => record(tx, &due)?.into_iter().collect(),
+                    Record::Weighs(record) => record(tx, &memory, &due)?,
+                };
+                Ok((events.len() as u64, events))
             })
         });
         for (due, outcome) in few.iter().zip(join_all(changes).await) {

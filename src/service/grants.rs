@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Service,
+    Expected, Service,
     actor::Actor,
-    decisions::unknown,
     expect_revision,
     memory::Memory,
     permissions::Permission,
+    questions::unknown,
     seats::{self, Release},
     values::{Direction, fitting},
 };
@@ -97,7 +97,7 @@ impl Service {
         tenant: TenantKey,
         key: EntitlementKey,
         new: NewGrant,
-        expected: Option<u64>,
+        expected: Expected,
     ) -> Result<(Grant, bool)> {
         actor.may_on(Permission::GrantsWrite, &tenant)?;
         let (memory, release) = (self.memory.clone(), new.release);
@@ -105,9 +105,7 @@ impl Service {
             store::tenants::get(tx.read(), &tenant)?;
             let catalog = current_catalog(tx)?;
             let before = store::grants::find(tx.read(), &tenant, &key)?;
-            if let Some(expected) = expected {
-                expect_revision(Some(expected), before.as_ref().map_or(0, |g| g.revision))?;
-            }
+            expected.check(before.as_ref().map(|grant| grant.revision))?;
             let grant = checked(&catalog, tx.now(), &tenant, &key, new, before.as_ref())?;
             let is_new = before.is_none();
             let events = write(tx, &memory, before.clone(), &grant, release)?;

@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::keys::{TenantKey, UserKey},
-    engine::{ContextTree, Gating, TenantFacts, UserFacts, World},
+    domain::{
+        keys::{TenantKey, UserKey},
+        usage::CountedFor,
+    },
+    engine::{ContextTree, Gating, TenantFacts, UsageFacts, UserFacts, World},
     error::{Error, Result},
     store::{
         self, ReadTx, Touched,
@@ -57,6 +60,8 @@ pub(super) struct Memory {
     /// None where a row of the user is damaged.
     pub users: Cache<UserIn, Option<Arc<UserFacts>>>,
     pub trees: Cache<TenantKey, ContextTree>,
+    /// What was counted. A change of it leaves everything else as it is.
+    pub usage: Cache<CountedFor, Arc<UsageFacts>>,
     pub shelf: PlanShelf,
 }
 
@@ -95,6 +100,7 @@ impl Memory {
             tenants: Cache::new(tenants, ttl),
             users: Cache::new(users, ttl),
             trees: Cache::new(tenants, ttl),
+            usage: Cache::new(tenants.saturating_add(users), ttl),
             shelf: PlanShelf::default(),
         }
     }
@@ -113,6 +119,13 @@ impl Memory {
         }
         if touched.keys {
             keyring.replace(stored_keys(tx)?);
+        }
+        for ((subject, feature), usage) in &touched.usage {
+            self.usage.replace(subject, |facts| {
+                let mut facts = UsageFacts::clone(facts);
+                facts.insert(feature.clone(), usage.clone());
+                Ok(Some(Arc::new(facts)))
+            });
         }
         for change in &touched.contexts {
             self.trees.replace(&change.tenant, |tree| {
@@ -146,6 +159,7 @@ impl Memory {
         self.tenants.clear();
         self.users.clear();
         self.trees.clear();
+        self.usage.clear();
     }
 
     pub(super) fn stats(&self) -> CacheStats {

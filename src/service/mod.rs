@@ -14,6 +14,7 @@ pub mod actor;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
+pub mod authorize;
 mod cache;
 pub mod catalogs;
 pub mod claims;
@@ -36,6 +37,7 @@ pub mod people;
 pub mod permissions;
 pub mod policy;
 mod provisioning;
+pub mod questions;
 pub mod requests;
 pub mod roles;
 pub mod seats;
@@ -43,6 +45,7 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod tiers;
 pub mod tokens;
+pub mod usage;
 pub mod user_entitlements;
 mod uses;
 pub mod values;
@@ -126,7 +129,11 @@ impl Service {
         };
         let store = Store::open(options, clock.clone(), Box::new(publish))?;
         store.read_now(|tx| {
-            memory.world.store(Arc::new(load_world(tx, gating)?));
+            let world = load_world(tx, gating)?;
+            for (place, reason) in world.catalog.unusable_conditions() {
+                tracing::error!(place, reason, "a condition of the catalog never holds");
+            }
+            memory.world.store(Arc::new(world));
             keyring.replace(stored_keys(tx)?);
             Ok(())
         })?;
@@ -171,10 +178,7 @@ impl Service {
         body: impl FnOnce(&WriteTx<'_>) -> Result<(T, Vec<Event>)> + Send + 'static,
     ) -> Result<T> {
         let Some(once) = once else { return self.change(actor, body).await };
-        let principal = &actor.principal;
-        // An id is only unique together with who it belongs to.
-        let tenant = principal.tenant.as_ref().map_or("", TenantKey::as_str);
-        let caller = format!("{}/{tenant}/{}", principal.role.as_str(), principal.id);
+        let caller = caller(actor);
         self.change(actor, move |tx| {
             if let Some(first) = once.replay(tx, &caller)? {
                 return Ok((first, Vec::new()));
@@ -232,6 +236,13 @@ impl Service {
     }
 }
 
+/// Whose idempotency keys these are. An id is only unique together with who it belongs to.
+fn caller(actor: &Actor) -> String {
+    let principal = &actor.principal;
+    let tenant = principal.tenant.as_ref().map_or("", TenantKey::as_str);
+    format!("{}/{tenant}/{}", principal.role.as_str(), principal.id)
+}
+
 fn provenance(actor: &Actor) -> Provenance {
     let principal = &actor.principal;
     let mode = serde_json::to_value(principal.mode).ok();
@@ -244,6 +255,28 @@ fn provenance(actor: &Actor) -> Provenance {
         },
         request_id: Some(actor.request_id.to_string()),
         ip: actor.ip.map(|ip| ip.to_string()),
+    }
+}
+
+/// What a change that makes or replaces something was made for (`If-Match`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever is there, or nothing.
+    Anything,
+    /// Whatever is there, but something.
+    Something,
+    /// This revision.
+    Revision(u64),
+}
+
+impl Expected {
+    /// Refuses where something else is found.
+    fn check(self, found: Option<u64>) -> Result<()> {
+        match (self, found) {
+            (Self::Anything, _) | (Self::Something, Some(_)) => Ok(()),
+            (Self::Revision(expected), Some(found)) if expected == found => Ok(()),
+            (Self::Something | Self::Revision(_), _) => Err(Error::PreconditionFailed),
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::{
     domain::{
         contexts::ContextKey,
         keys::{TenantKey, UserKey},
+        usage::CountedFor,
     },
-    engine::{Person, TenantFacts, UserFacts},
+    engine::{Counts, Person, TenantFacts, UsageFacts, UserFacts},
     error::{Error, Result},
     store::{self, snapshots::Loaded},
 };
@@ -63,6 +64,36 @@ impl Service {
             }
         };
         (**entry).clone().ok_or_else(|| Error::internal("a row of the user is damaged"))
+    }
+
+    /// What was counted for a tenant and for a user in it, or for a user without one.
+    pub(super) async fn counts(
+        &self,
+        tenant: Option<&TenantKey>,
+        user: Option<&UserKey>,
+    ) -> Result<Counts> {
+        let of_tenant =
+            tenant.map(|tenant| CountedFor { tenant: Some(tenant.clone()), user: None });
+        let of_user =
+            user.map(|user| CountedFor { tenant: tenant.cloned(), user: Some(user.clone()) });
+        let mut counts = Counts::default();
+        if let Some(subject) = &of_tenant {
+            counts.tenant = Some(self.counted(subject).await?);
+        }
+        if let Some(subject) = &of_user {
+            counts.user = Some(self.counted(subject).await?);
+        }
+        Ok(counts)
+    }
+
+    async fn counted(&self, subject: &CountedFor) -> Result<Arc<UsageFacts>> {
+        let usage = &self.memory.usage;
+        if let Some(entry) = usage.get(subject) {
+            return Ok((**entry).clone());
+        }
+        let ticket = usage.ticket(subject);
+        let facts = self.store.read(|tx| store::usage::load(tx, subject)).await?;
+        Ok((**usage.keep(subject, ticket, Arc::new(facts))).clone())
     }
 
     /// The way up from a context of a tenant.

@@ -53,6 +53,10 @@ macro_rules! for_each_permission {
             ActivityRead = "activity:read";
             /// Recording what users did.
             ActivityWrite = "activity:write";
+            /// Reading what was used of limits.
+            UsageRead = "usage:read";
+            /// Recording, consuming and reserving usage.
+            UsageWrite = "usage:write";
             /// Seeing activation codes and who redeemed them.
             ActivationCodesRead = "activation_codes:read";
             /// Making and revoking activation codes.
@@ -156,6 +160,8 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::TiersWrite         => [All,   No,     No,     All,    No,     No],
         P::ActivityRead       => [All,   All,    All,    All,    Own,    No],
         P::ActivityWrite      => [All,   No,     No,     All,    Own,    No],
+        P::UsageRead          => [All,   All,    All,    All,    Own,    No],
+        P::UsageWrite         => [All,   No,     No,     All,    No,     No],
         P::ActivationCodesRead   => [All, All,   All,    No,     No,     No],
         P::ActivationCodesManage => [All, No,    No,     No,     No,     No],
         P::ActivationCodesRedeem => [All, No,    No,     No,     Own,    No],

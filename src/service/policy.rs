@@ -26,6 +26,8 @@ pub struct Policy {
     pub audit_retention: Option<Span>,
     /// Older activity is pruned; none keeps everything.
     pub activity_retention: Option<Span>,
+    /// Older periods of usage are pruned; none keeps everything.
+    pub usage_retention: Option<Span>,
     /// How much activity may wait in memory to be written.
     pub activity_queue: usize,
     /// How long before its end an override is announced.
@@ -42,6 +44,7 @@ impl Default for Policy {
             request_lifetime: Span::days(30),
             audit_retention: None,
             activity_retention: Some(Span::days(90)),
+            usage_retention: Some(Span::days(400)),
             activity_queue: 50_000,
             ends_soon: Span::hours(72),
             hold: Duration::from_secs(600),

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::{actor::Actor, decisions::unknown, memory::Memory, permissions::Permission};
+use super::{actor::Actor, memory::Memory, permissions::Permission, questions::unknown};
 use crate::{
     domain::{
         catalog::{Catalog, Provisioning, Target},

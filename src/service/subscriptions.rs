@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Service, actor::Actor, decisions::unknown, expect_revision, grants::current_catalog, new_id,
-    once::Once, paging::Page, permissions::Permission,
+    Service, actor::Actor, expect_revision, grants::current_catalog, new_id, once::Once,
+    paging::Page, permissions::Permission, questions::unknown,
 };
 use crate::{
     domain::{

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{
     Service,
     actor::Actor,
-    decisions::unknown,
     grants::current_catalog,
     new_id,
     permissions::{Permission, Reach},
+    questions::unknown,
 };
 use crate::{
     domain::{
@@ -83,7 +83,7 @@ impl Service {
             let Some(before) = open_now(tx, &holder, &mut events)? else {
                 return Err(missing(&holder.user));
             };
-            store::tiers::close(tx, &before.id, tx.now())?;
+            store::tiers::close(tx, &before, tx.now())?;
             tx.touch_user(holder.tenant.as_ref(), &holder.user)?;
             events.push(event("tier.removed", Some(&before), None));
             Ok(((), events))
@@ -130,7 +130,7 @@ fn set(
         return Ok(((same.clone(), false), events));
     }
     if let Some(before) = &before {
-        store::tiers::close(tx, &before.id, tx.now())?;
+        store::tiers::close(tx, before, tx.now())?;
     }
     let tier = Tier {
         id: new_id("tier"),
@@ -163,7 +163,7 @@ fn open_now(
     };
     match open.effective_to {
         Some(end) if end <= tx.now() => {
-            store::tiers::close(tx, &open.id, end)?;
+            store::tiers::close(tx, &open, end)?;
             tx.touch_user(tenant.as_ref(), user)?;
             events.push(event("tier.expired", Some(&open), None));
             Ok(None)

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     domain::{
         audit::Event,
-        catalog::{Access, Catalog, FeatureKind, Match, Provisioning, Target},
-        checks::{Mode, Question},
+        catalog::{Access, Catalog, FeatureKind, Provisioning, Target},
+        checks::Question,
         keys::{EntitlementKey, TenantKey, UserKey},
         people::{UserEntitlement, UserEntitlementFilter, UserEntitlementStatus as Status},
         time::Timestamp,
@@ -441,18 +441,9 @@ fn is_entitled(
         Some(Target::Feature(feature)) => (None, vec![feature]),
         None => return Ok(false),
     };
-    let question = Question {
-        user: None,
-        mode: Mode::Tenant,
-        module,
-        features,
-        features_match: Match::All,
-        permission: None,
-        context: None,
-        tier_at_least: None,
-    };
+    let question = Question { module, features, ..Question::blank() };
     let facts = facts(tx, memory, tenant)?;
-    Ok(engine::decide(world, &facts, None, &question, tx.now()).would_allow)
+    Ok(engine::decide(world, engine::Subject::new(&facts, None), &question, tx.now()).would_allow)
 }
 
 /// A user entitlement has ended by itself.

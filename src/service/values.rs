@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     domain::catalog::{Access, Catalog, FeatureKind, FeatureValue, Target, value_for},
     error::Fault,
-    service::decisions::unknown,
+    service::questions::unknown,
 };
 
 /// Whether something is given or withheld.

@@ -6,6 +6,7 @@ use super::{
     ReadTx, WriteTx,
     due::{self, Due},
     sql::{Count, Json},
+    usage_rechecks,
 };
 use crate::{
     domain::{
@@ -101,6 +102,7 @@ pub fn upsert(tx: &WriteTx<'_>, grant: &Grant) -> Result<()> {
     if let Some(end) = trial_expires_at {
         tx.ends_at(end);
     }
+    usage_rechecks::queue_tenant(tx, &grant.tenant)?;
     Ok(())
 }
 
@@ -145,8 +147,11 @@ pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Grant>> {
                AND trial_expires_at <= :now",
         )?
         .execute(named_params! {":tenant": tenant, ":key": due.id, ":now": tx.now})?;
-    let key = due.id.parse().map_err(Error::internal)?;
-    if marked == 0 { Ok(None) } else { find(&tx.read, due.owner()?, &key) }
+    if marked == 0 {
+        return Ok(None);
+    }
+    usage_rechecks::queue_tenant(tx, tenant)?;
+    find(&tx.read, tenant, &due.id.parse().map_err(Error::internal)?)
 }
 
 /// Removes the grant on a key.
@@ -155,5 +160,6 @@ pub fn delete(tx: &WriteTx<'_>, tenant: &TenantKey, key: &EntitlementKey) -> Res
         .conn
         .prepare_cached("DELETE FROM grants WHERE tenant = :tenant AND key = :key")?
         .execute(named_params! {":tenant": tenant, ":key": key})?;
+    usage_rechecks::queue_tenant(tx, tenant)?;
     Ok(())
 }

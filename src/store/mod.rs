@@ -23,6 +23,7 @@ pub mod overrides;
 pub mod people;
 pub mod platform_roles;
 pub mod requests;
+pub mod reservations;
 pub mod retention;
 pub mod roles;
 pub mod seats;
@@ -32,6 +33,9 @@ pub mod subscription_ends;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tiers;
+pub mod usage;
+pub mod usage_periods;
+pub mod usage_rechecks;
 pub mod user_entitlements;
 mod writer;
 
@@ -96,6 +100,8 @@ pub struct Touched {
     pub contexts: Vec<ContextChange>,
     /// Something ends by itself at this instant: the earliest of those that were written.
     pub ends_at: Option<Timestamp>,
+    /// What is known of these features now. No version: usage raises none.
+    pub usage: usage::TouchedUsage,
 }
 
 /// A context that was made, moved or removed.
@@ -116,6 +122,7 @@ impl Touched {
         self.keys |= other.keys;
         self.users.extend(other.users);
         self.contexts.extend(other.contexts);
+        self.usage.extend(other.usage);
         self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }

@@ -6,6 +6,7 @@ use super::{
     ReadTx, WriteTx,
     due::{self, Due},
     sql::{Count, Json, Word},
+    usage_rechecks,
 };
 use crate::{
     domain::{
@@ -263,6 +264,7 @@ pub fn insert(tx: &WriteTx<'_>, new: &GovernedOverride) -> Result<()> {
             ":break_glass": new.break_glass,
         })?;
     tx.ends_at(new.exception.expires_at);
+    usage_rechecks::queue_tenant(tx, &new.exception.tenant)?;
     Ok(())
 }
 
@@ -297,6 +299,7 @@ pub fn update(tx: &WriteTx<'_>, changed: &GovernedOverride) -> Result<()> {
     if changed.ended.is_none() {
         tx.ends_at(changed.exception.expires_at);
     }
+    usage_rechecks::queue_tenant(tx, &changed.exception.tenant)?;
     Ok(())
 }
 

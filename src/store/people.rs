@@ -70,7 +70,8 @@ fn roles(tx: &ReadTx<'_>, tenant: &TenantKey, user: &UserKey) -> rusqlite::Resul
     tx.conn
         .prepare_cached(
             "SELECT role, context_type, context_id, expires_at
-             FROM role_assignments WHERE tenant = :tenant AND user = :user",
+             FROM role_assignments INDEXED BY role_assignments_by_user
+             WHERE tenant = :tenant AND user = :user",
         )?
         .query_map(named_params! {":tenant": tenant, ":user": user}, role)?
         .collect()

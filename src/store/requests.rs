@@ -112,7 +112,7 @@ pub fn count_open(
     let count: Count = tx
         .conn
         .prepare_cached(
-            "SELECT count(*) FROM requests
+            "SELECT count(*) FROM requests INDEXED BY requests_waiting
              WHERE tenant = :tenant AND state = 'open' AND lapses_at > :now
                AND (kind = 'request') = :asked",
         )?

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use super::{ReadTx, catalogs, grants, overrides, sql::Count, subscriptions, tenants};
 use crate::{
     domain::{
-        catalog::{Catalog, parse, resolve},
+        catalog::{Catalog, parse_stored, resolve},
         keys::TenantKey,
         plans::PlanVersion,
         subscriptions::PinnedPlan,
@@ -92,6 +92,7 @@ fn read_facts(
         });
     }
     let mut facts = TenantFacts::new(tenant, holdings, version);
+    facts.base_since = subscriptions::base_since(tx, key, now)?;
     facts.grants = grants::all(tx, key)?.into_iter().map(|g| (g.key.clone(), g)).collect();
     facts.overrides = overrides::open(tx, key)?.into_iter().map(|o| (o.key.clone(), o)).collect();
     facts.tried = subscriptions::tried(tx, key)?.into_iter().collect();
@@ -129,7 +130,7 @@ pub fn load_world(tx: &ReadTx<'_>, gating: Gating) -> Result<World> {
 
 /// A stored document as a catalog. It was valid when it was applied.
 pub fn read_catalog(stored: &catalogs::StoredCatalog) -> Result<Catalog> {
-    parse(&stored.document, stored.format).map_err(|faults| {
+    parse_stored(&stored.document, stored.format).map_err(|faults| {
         let first = faults.first().map(ToString::to_string).unwrap_or_default();
         Error::internal(format!("catalog version {} no longer parses: {first}", stored.version))
     })

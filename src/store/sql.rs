@@ -7,7 +7,9 @@ use rusqlite::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    keys::{ContextId, ContextType, EntitlementKey, PlanKey, RoleKey, TenantKey, UserKey},
+    keys::{
+        ContextId, ContextType, EntitlementKey, FeatureKey, PlanKey, RoleKey, TenantKey, UserKey,
+    },
     time::Timestamp,
 };
 
@@ -27,7 +29,16 @@ macro_rules! key_columns {
     )*};
 }
 
-key_columns!(TenantKey, UserKey, PlanKey, EntitlementKey, RoleKey, ContextType, ContextId);
+key_columns!(
+    TenantKey,
+    UserKey,
+    PlanKey,
+    EntitlementKey,
+    FeatureKey,
+    RoleKey,
+    ContextType,
+    ContextId
+);
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

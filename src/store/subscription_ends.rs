@@ -5,7 +5,7 @@ use rusqlite::named_params;
 use super::{
     ReadTx, WriteTx,
     due::{self, Due},
-    subscriptions,
+    subscriptions, usage_rechecks,
 };
 use crate::{
     domain::{subscriptions::Subscription, time::Timestamp},
@@ -142,5 +142,6 @@ fn take(tx: &WriteTx<'_>, sql: &'static str, due: &Due) -> Result<Option<Subscri
     if marked == 0 {
         return Ok(None);
     }
+    usage_rechecks::queue_tenant(tx, tenant)?;
     subscriptions::get(&tx.read, due.owner()?, &due.id).map(Some)
 }

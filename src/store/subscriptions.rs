@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, named_params};
 use super::{
     ReadTx, WriteTx,
     sql::{Count, Word},
+    usage_rechecks,
 };
 use crate::{
     domain::{
@@ -71,6 +72,32 @@ pub(super) fn current(
         )?
         .query_map(named_params! {":tenant": tenant, ":now": now}, read)?
         .collect()
+}
+
+/// Since when base subscriptions have followed each other without a gap, up to the first that has not
+/// ended at `now`.
+pub(super) fn base_since(
+    tx: &ReadTx<'_>,
+    tenant: &TenantKey,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT effective_from, effective_to FROM subscriptions
+         WHERE tenant = :tenant AND kind = 'base' ORDER BY effective_from, id",
+    )?;
+    let mut rows = statement.query(named_params! {":tenant": tenant})?;
+    let mut run: Option<(Timestamp, Timestamp)> = None;
+    while let Some(row) = rows.next()? {
+        let (from, to): (Timestamp, Option<Timestamp>) = (row.get(0)?, row.get(1)?);
+        let since = run.filter(|(_, end)| *end == from).map_or(from, |(since, _)| since);
+        match to {
+            // A subscription that was replaced before it began is no part of the history.
+            Some(to) if to <= from => {}
+            Some(to) if to <= now => run = Some((since, to)),
+            Some(_) | None => return Ok(Some(since)),
+        }
+    }
+    Ok(None)
 }
 
 /// The history of a tenant, newest first: up to `limit` rows before `before`, by id.
@@ -150,6 +177,7 @@ pub fn insert(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":now": tx.now,
         })?;
     ends(tx, subscription);
+    usage_rechecks::queue_tenant(tx, &subscription.tenant)?;
     Ok(())
 }
 
@@ -187,6 +215,7 @@ pub fn update(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":now": tx.now,
         })?;
     ends(tx, subscription);
+    usage_rechecks::queue_tenant(tx, &subscription.tenant)?;
     Ok(())
 }
 
@@ -205,5 +234,6 @@ pub fn delete(tx: &WriteTx<'_>, tenant: &TenantKey, id: &str) -> Result<()> {
         .conn
         .prepare_cached("DELETE FROM subscriptions WHERE tenant = :tenant AND id = :id")?
         .execute(named_params! {":tenant": tenant, ":id": id})?;
+    usage_rechecks::queue_tenant(tx, tenant)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, named_params};
 use super::{
     ReadTx, WriteTx,
     due::{self, Due},
+    usage_rechecks,
 };
 use crate::{
     domain::{
@@ -73,17 +74,19 @@ pub fn insert(tx: &WriteTx<'_>, new: &Tier) -> Result<()> {
             ":created_by": new.created_by,
         })?;
     new.effective_to.into_iter().for_each(|end| tx.ends_at(end));
+    usage_rechecks::queue_user(tx, new.tenant.as_ref(), &new.user)?;
     Ok(())
 }
 
 /// Ends a tier at `at`; its row stays.
-pub fn close(tx: &WriteTx<'_>, id: &str, at: Timestamp) -> Result<()> {
+pub fn close(tx: &WriteTx<'_>, closed: &Tier, at: Timestamp) -> Result<()> {
     tx.read
         .conn
         .prepare_cached(
             "UPDATE tiers SET is_over = 1, effective_to = :at WHERE id = :id AND is_over = 0",
         )?
-        .execute(named_params! {":id": id, ":at": at})?;
+        .execute(named_params! {":id": closed.id, ":at": at})?;
+    usage_rechecks::queue_user(tx, closed.tenant.as_ref(), &closed.user)?;
     Ok(())
 }
 
@@ -129,5 +132,8 @@ pub fn take_end(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Tier>> {
         )?
         .query_row(named_params! {":id": due.id, ":now": tx.now}, read)
         .optional()?;
+    if let Some(tier) = &taken {
+        usage_rechecks::queue_user(tx, tier.tenant.as_ref(), &tier.user)?;
+    }
     Ok(taken)
 }

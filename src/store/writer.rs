@@ -94,7 +94,8 @@ where
             (Some(Ok(value)), Ok(())) => Ok(value),
             (_, Err(GroupError::Unknown)) => Err(Error::Unavailable(UNKNOWN)),
             (_, Err(GroupError::RolledBack)) => Err(Error::Unavailable(
-                "The change could not be written and was undone; the disk may be full.",
+                "The change could not be written and was undone: the disk may be full, or another \
+                 program may hold the database.",
             )),
             (None, Ok(())) => Err(stopped()),
         };
@@ -206,8 +207,6 @@ fn run(mut desk: Desk, mut queue: mpsc::Receiver<Message>, group_max: usize) -> 
             let _ = reply.send(desk.checkpoint());
         }
     }
-    // Cheap where nothing changed much; keeps the planner's statistics fresh.
-    let _ = desk.conn.execute_batch("PRAGMA analysis_limit = 400; PRAGMA optimize;");
     if let Err(error) = desk.checkpoint() {
         tracing::warn!(error = error.chain(), "the log was not emptied");
     }

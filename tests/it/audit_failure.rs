@@ -15,9 +15,21 @@ use crate::{
 
 /// Operations that are no reads and yet have no event, and why.
 const UNAUDITED: &[(&str, &str)] = &[
+    ("route_coverage", "compares and changes nothing"),
     ("refresh_cache", "forgets what is in memory; nothing is stored"),
     ("record_activity", "is noted in memory; what is stored of it later decides nothing"),
 ];
+
+/// Measurements: they change counts, and nothing else. Only what they tell (a limit that is nearly
+/// or all used) is an event.
+const MEASURED: [&str; 4] =
+    ["consume_usage", "reserve_usage", "settle_reservation", "release_reservation"];
+
+/// A dump without what is only counted.
+fn but_counts(dump: &str) -> Vec<&str> {
+    let counted = ["usage: ", "usage_", "reservations: ", "idempotency: ", "service_state: "];
+    dump.lines().filter(|row| !counted.iter().any(|table| row.starts_with(table))).collect()
+}
 
 /// What is changed: everything but reads and questions.
 fn changing() -> Vec<Operation> {
@@ -31,6 +43,7 @@ fn changing() -> Vec<Operation> {
 
 fn is_audited(operation: &Operation) -> bool {
     UNAUDITED.iter().all(|(id, _)| *id != operation.id)
+        && !MEASURED.contains(&operation.id.as_str())
 }
 
 /// A tenant with one of everything, on a catalog after which each example is a change, and the text
@@ -107,7 +120,11 @@ async fn is_refused_while_its_event_can_not_be_written(operation: &Operation) {
             assert!(!refused.body.to_string().contains("for a test"), "{id}");
         }
     }
-    assert_eq!(dump(&app), on_disk, "{id} left something on disk");
+    match id.as_str() {
+        // Counts are held against their limits meanwhile, of which there is nothing to tell.
+        "run_expiry" => assert_eq!(but_counts(&dump(&app)), but_counts(&on_disk), "{id}"),
+        _ => assert_eq!(dump(&app), on_disk, "{id} left something on disk"),
+    }
     assert_eq!(memory(&app, &key).await, in_memory, "{id} left something in memory");
     assert_eq!(events(&connection), before, "{id}");
 
@@ -140,5 +157,21 @@ async fn what_has_no_event_stores_nothing() {
         let reply = send(&app, operation, &own).await;
         assert!((200..300).contains(&reply.status), "{id}: {:#}", reply.body);
         assert_eq!(dump(&app), before, "{id}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_measured_changes_counts_alone() {
+    let all = changing();
+    for id in MEASURED {
+        let operation = all.iter().find(|operation| operation.id == id);
+        let operation = operation.unwrap_or_else(|| panic!("there is no {id} any more"));
+        let (app, own, _) = world(operation).await;
+        let before = dump(&app);
+        let reply = send(&app, operation, &own).await;
+        assert!((200..300).contains(&reply.status), "{id}: {:#}", reply.body);
+        let after = dump(&app);
+        assert_ne!(after, before, "{id}");
+        assert_eq!(but_counts(&after), but_counts(&before), "{id}");
     }
 }

@@ -60,7 +60,7 @@ const LADDER: [(&str, &[&str]); 5] = [
 ];
 
 /// Two stores with two clubs each, and staff in the first one.
-async fn readers() -> App {
+pub async fn readers() -> App {
     let app = App::start().await;
     app.apply_catalog(include_str!("../../examples/bookclub.yaml")).await;
     for tenant in ["readers", "others"] {

@@ -360,3 +360,67 @@ async fn a_plan_in_the_list_shows_all_it_gives() {
                        "permissions": [], "seats": null});
     assert_eq!(plus["gives"], gives);
 }
+
+const CONDITIONS: &str = "
+guards:
+  clubs.create:
+    module: crm
+    conditions:
+      - {unless: \"resource.store.open && tenant.nmae == 'x'\", reason: r, code: C, message: M}
+      - {unless: resource.open, reason: r, code: C, message: M}
+      - {unless: permissions + 1, reason: r, code: C, message: M}
+  clubs.join:
+    conditions:
+      - {unless: features.branche.remaining > 0, reason: r, code: C, message: M}
+      - {unless: \"features.reports.limit > 0 || tenant.key\", reason: r, code: C, message: M}
+      - {unless: \"((tenant.demo)\", reason: r, code: C, message: M}
+      - {unless: \"resource.a.all(x, resource.b.all(y, x == y))\", reason: r, code: C, message: M}
+";
+
+#[tokio::test]
+async fn every_wrong_condition_is_named_at_its_place_and_nothing_changes() {
+    let app = app().await;
+    let document = changed("guards:\n  clubs.create: {module: crm}\n", CONDITIONS);
+
+    let refused = put(&app, "", document).await.expect_problem(422, "CATALOG_INVALID").body;
+
+    let place = |guard: &str, at: usize| format!("guards.{guard}.conditions[{at}].unless");
+    let expected = [
+        (place("clubs.create", 0), "did you mean “name”?"),
+        (place("clubs.create", 2), "`+` can't take a list and an int"),
+        (place("clubs.join", 0), "did you mean “branches”?"),
+        (place("clubs.join", 1), "only a feature of type limit has `limit`"),
+        (place("clubs.join", 1), "`||` takes what is true or false, not a string"),
+        (place("clubs.join", 2), "a `(` is never closed"),
+        (place("clubs.join", 3), "it could run too long"),
+    ];
+    for (place, part) in &expected {
+        let faults = refused["fields"][place].as_array().unwrap_or_else(|| panic!("{refused:#}"));
+        assert!(faults.iter().any(|it| it.as_str().unwrap().contains(part)), "{faults:#?}");
+    }
+    assert_eq!(refused["fields"].as_object().unwrap().len(), 6, "{refused:#}");
+    assert_eq!(version(&app).await, 1);
+    assert_eq!(app.events("event=catalog.").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_condition_is_shown_as_it_was_written_and_compared_by_its_text() {
+    let app = app().await;
+    let guard = |unless: &str| {
+        let condition = format!("{{unless: \"{unless}\", reason: r, code: C, message: M}}");
+        changed("{module: crm}\nroutes", &format!("{{conditions: [{condition}]}}\nroutes"))
+    };
+
+    put(&app, "", guard("resource.open  &&  !tenant.demo")).await.expect(200);
+    let again = put(&app, "", guard("resource.open  &&  !tenant.demo")).await.expect(200).body;
+    let other = put(&app, "", guard("resource.open && !tenant.demo")).await.expect(200).body;
+
+    assert_eq!((&again["changed"], &other["changed"]), (&json!(false), &json!(true)));
+    let changes = &other["diff"]["guards"]["changed"][0];
+    assert_eq!(changes["key"], "clubs.create", "{other:#}");
+    let before = &changes["fields"][0]["before"][0]["unless"];
+    assert_eq!(before, "resource.open  &&  !tenant.demo", "{other:#}");
+    let read = app.root().get(PATH).await.expect(200).body;
+    let shown = &read["document"]["guards"]["clubs.create"]["conditions"][0]["unless"];
+    assert_eq!(shown, "resource.open && !tenant.demo");
+}

@@ -235,16 +235,27 @@ async fn a_question_asks_for_something_about_somebody() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_answered_yet_is_said_and_never_guessed() {
+async fn a_guard_a_resource_and_usage_are_those_of_the_catalog() {
     let app = acme().await;
-    for (field, value) in [
-        ("guard", json!("tills")),
-        ("resource", json!({"is_premium": true})),
-        ("usage", json!({"feature": "branches", "requested": 1, "current": 0})),
+    for (question, code, field) in [
+        (json!({"guard": "tlils"}), "UNKNOWN_KEY", "guard"),
+        (json!({"usage": {"feature": "branchs"}}), "UNKNOWN_KEY", "usage.feature"),
+        (json!({"usage": {"feature": "reports"}}), "INVALID_VALUE", "usage.feature"),
+        (
+            json!({"usage": {"feature": "branches", "requested": 0}}),
+            "INVALID_VALUE",
+            "usage.requested",
+        ),
+        (
+            json!({"usage": {"feature": "branches", "current": 9_007_199_254_740_992_u64}}),
+            "INVALID_VALUE",
+            "usage.current",
+        ),
+        (json!({"module": "retail", "resource": {"is_premium": true}}), "INVALID_VALUE", "guard"),
     ] {
-        let mut question = json!({"tenant": "acme", "module": "retail"});
-        question[field] = value;
-        assert_eq!(fields(ask(&app, question).await, "NOT_AVAILABLE"), [field]);
+        let mut question = question;
+        question["tenant"] = "acme".into();
+        assert_eq!(fields(ask(&app, question).await, code), [field]);
     }
 }
 

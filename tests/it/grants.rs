@@ -221,6 +221,8 @@ async fn a_grant_edited_from_another_state_is_refused() {
         let path = format!("{PATH}/grants/crm");
         app.root().send(Method::PUT, &path, body, &[("If-Match", tag)]).await
     };
+    // Where nothing is, nothing matches.
+    set("*", "enabled").await.expect_problem(412, "PRECONDITION_FAILED");
     set("\"1\"", "enabled").await.expect_problem(412, "PRECONDITION_FAILED");
     grant(&app, "crm", json!({"state": "enabled"})).await.expect(201);
     set("\"1\"", "disabled").await.expect(200);

@@ -19,6 +19,7 @@ use entitled::{
         edge::{EdgeSettings, RequestLog},
         listener::{self, Listener},
         pages::Readiness,
+        proxies::TrustedProxies,
     },
     service::{
         Service,
@@ -147,15 +148,15 @@ impl App {
         let mut edge = EdgeSettings {
             body_bytes: 64 * 1024,
             large_body_bytes: 1024 * 1024,
-            large_paths: vec!["/api/v1/admin/catalog".into(), "/api/v1/check/batch".into()],
+            large_paths: EdgeSettings::default().large_paths,
             body_deadline: Duration::from_secs(5),
             handler_deadline: Duration::from_secs(10),
+            trusted_proxies: TrustedProxies::default(),
             log: RequestLog::Off,
         };
         (given.edge)(&mut edge);
         let readiness = || Readiness { ready: true, checks: Default::default() };
-        let apis = http::api::apis(&service);
-        let endpoint = http::app(apis, auth, edge, readiness).unwrap();
+        let endpoint = http::front(service.clone(), auth, edge, readiness).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr();
         let stop = CancellationToken::new();

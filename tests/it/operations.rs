@@ -54,6 +54,9 @@ pub struct Subject {
     pub role_assignment: String,
     /// Of one of the own staff.
     pub platform_role: String,
+    /// Units of the tenant's devices that were set aside: to settle, and to release.
+    pub reservation: String,
+    pub to_release: String,
 }
 
 impl Operation {
@@ -85,6 +88,10 @@ impl Operation {
             &subject.to_approve
         } else if self.path.ends_with("/decline") {
             &subject.to_decline
+        } else if self.path.ends_with("/settle") {
+            &subject.reservation
+        } else if self.path.ends_with("/release") {
+            &subject.to_release
         } else if self.path.contains("/requests") {
             &subject.request
         } else if self.path.contains("/users/{user}/user-entitlements") {
@@ -138,6 +145,7 @@ impl Operation {
             "check_batch" => {
                 json!({"checks": [{"tenant": tenant, "module": "retail", "explain": true}]})
             }
+            "route_coverage" => json!({"routes": ["GET /pos/sales", "/healthz"]}),
             "create_tenant" => json!({"key": "made", "name": "Made"}),
             "update_tenant" => json!({"name": "Renamed"}),
             "assign_plan" => json!({
@@ -168,6 +176,9 @@ impl Operation {
             "set_tier" | "set_user_tier" => json!({
                 "plan": "member", "expires_at": "2026-12-01T00:00:00Z", "change_reason": reason
             }),
+            "record_usage" => json!({"tenant": tenant, "feature": "branches", "set": 1}),
+            "consume_usage" | "reserve_usage" => json!({"tenant": tenant, "feature": "users"}),
+            "settle_reservation" => json!({"amount": 1}),
             "record_activity" => json!({"user": "u1", "action": "shift.opened"}),
             "allocate_seat" => json!({"expires_at": "2026-06-01T00:00:00Z"}),
             "transfer_seat" => json!({"to": "u4"}),
@@ -264,6 +275,13 @@ async fn of_users(app: &App, tenant: &str) -> (String, String) {
     (id(&own), id(&direct))
 }
 
+/// Sets one of a tenant's devices aside.
+async fn reservation(app: &App, tenant: &str) -> String {
+    let body = json!({"tenant": tenant, "feature": "devices", "ttl_seconds": 86_400});
+    let made = app.root().post("/api/v1/usage/reserve", body).await.expect(200).body;
+    made["reservation"]["id"].as_str().unwrap().to_owned()
+}
+
 /// Makes a tenant with one of everything.
 pub async fn subject(app: &App, tenant: &str) -> Subject {
     app.tenant(tenant, json!({})).await;
@@ -297,6 +315,8 @@ pub async fn subject(app: &App, tenant: &str) -> Subject {
     let body = json!({"user": format!("of-{tenant}"), "role": "super_admin"});
     let of_platform = app.root().post("/api/v1/admin/role-assignments", body).await.expect(201);
     Subject {
+        reservation: reservation(app, tenant).await,
+        to_release: reservation(app, tenant).await,
         user_entitlement,
         direct_entitlement,
         role_assignment: role.body["id"].as_str().unwrap().to_owned(),

@@ -90,9 +90,11 @@ fn the_table_says_what_the_specification_says() {
         P::ContextsWrite,
         P::RolesRead,
         P::RolesWrite,
+        P::UsageRead,
+        P::UsageWrite,
     ];
     for permission in of_services {
-        let reads = [P::TiersRead, P::ActivityRead, P::ContextsRead, P::RolesRead];
+        let reads = [P::TiersRead, P::ActivityRead, P::ContextsRead, P::RolesRead, P::UsageRead];
         let reads = reads.contains(&permission);
         for role in [R::Support, R::Auditor] {
             let expected = if reads { Reach::All } else { Reach::None };
@@ -139,6 +141,8 @@ fn the_table_says_what_the_specification_says() {
             P::ContextsRead,
             P::RolesRead,
             P::RolesWrite,
+            // Sees what was used, and can't set it.
+            P::UsageRead,
         ];
         let of_admin =
             if of_admins.contains(&permission) { Reach::Own } else { expected(Reach::Own) };

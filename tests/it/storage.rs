@@ -1,12 +1,15 @@
 //! What the database promises: all or nothing, and one damaged tenant closes no other.
 
-use entitled::store::{Store, audit::Verification};
+use entitled::{
+    engine::Gating,
+    store::{Store, audit::Verification, snapshots::load_world},
+};
 use rusqlite::Connection;
 use serde_json::json;
 
 use crate::harness::App;
 
-fn tamper(app: &App, sql: &str) {
+pub fn tamper(app: &App, sql: &str) {
     Connection::open(&app.database).unwrap().execute_batch(sql).unwrap();
 }
 
@@ -138,4 +141,27 @@ async fn checks_go_on_from_memory_without_a_read_of_the_database() {
     let after = app.service.cache_stats();
     assert_eq!(after.loads, before.loads);
     assert_eq!(after.hits, before.hits + 50);
+}
+
+#[tokio::test]
+async fn a_stored_condition_that_cannot_be_used_any_more_closes_its_guard_and_not_the_service() {
+    let app = App::start().await;
+    let catalog = "guards: {g: {conditions: [
+        {unless: resource.open, reason: r, code: C, message: M},
+        {unless: resource.kept, reason: r, code: C, message: M}]}}";
+    app.apply_catalog(catalog).await;
+    // As a version of the service would have accepted it that knew more.
+    tamper(&app, "UPDATE catalogs SET document = replace(document, 'open', 'open || tenant.old')");
+
+    let world = Store::inspect(&app.database, |tx| load_world(tx, Gating::Enforced)).unwrap();
+
+    let unusable: Vec<_> = world.catalog.unusable_conditions().collect();
+    let [(place, reason)] = unusable.as_slice() else { panic!("{unusable:?}") };
+    assert_eq!(place, "guards.g.conditions[0].unless");
+    assert!(reason.contains("there is no member “old” of the tenant"), "{reason}");
+    let shown = app.root().get("/api/v1/admin/catalog").await.expect(200).body["document"].clone();
+    assert_eq!(shown["guards"]["g"]["conditions"][0]["unless"], "resource.open || tenant.old");
+    let again = app.root().put("/api/v1/admin/catalog", shown).await;
+    let refused = again.expect_problem(422, "CATALOG_INVALID").body;
+    assert!(refused["fields"]["guards.g.conditions[0].unless"].is_array(), "{refused:#}");
 }

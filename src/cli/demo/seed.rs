@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     service::{
-        Actor, Service,
+        Actor, Expected, Service,
         activation_codes::NewCode,
         api_keys::NewApiKey,
         catalogs::CatalogDocument,
@@ -183,7 +183,7 @@ impl Seed {
             release: None,
         };
         let tenant = parsed(tenant.tenant)?;
-        self.service.set_grant(&self.actor, tenant, key, new, None).await.map(|_| ())
+        self.service.set_grant(&self.actor, tenant, key, new, Expected::Anything).await.map(|_| ())
     }
 
     /// Gives a user a seat, of the own tenant or of one above.
@@ -238,7 +238,10 @@ impl Seed {
     pub async fn context(&self, tenant: &Shown, key: &str, parent: Option<&str>) -> Result<()> {
         let parent = parent.map(context).transpose()?;
         let (tenant, key) = (parsed(tenant.tenant)?, context(key)?);
-        self.service.put_context(&self.actor, tenant, key, parent, None).await.map(|_| ())
+        self.service
+            .put_context(&self.actor, tenant, key, parent, Expected::Anything)
+            .await
+            .map(|_| ())
     }
 
     /// Gives a user a role in a tenant.

@@ -24,6 +24,6 @@ pub use diff::{CatalogDiff, diff};
 pub use document::to_json;
 pub use model::*;
 pub use node::Format;
-pub use parse::parse;
+pub use parse::{parse, parse_stored};
 pub use resolve::resolve;
 pub use values::{value_for, value_to_json};

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::keys::{
-    BundleKey, ContextType, FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, RoleKey,
+use crate::domain::{
+    conditions::Expression,
+    keys::{
+        BundleKey, ContextType, FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, RoleKey,
+    },
 };
 
 /// The whole document, validated.
@@ -366,8 +369,8 @@ pub struct Guard {
 /// One condition of a guard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The guard fails unless this CEL expression is true.
-    pub unless: String,
+    /// The guard fails unless this is true.
+    pub unless: Expression,
     /// The reason of the refusal.
     pub reason: String,
     /// The code of the refusal.
@@ -381,6 +384,28 @@ pub struct Condition {
     /// Asked before the limit instead of after it.
     pub before_limit: bool,
 }
+
+/// The methods that a route can name: an unknown one would be a misspelling that guards nothing.
+pub const METHODS: [&str; 18] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "QUERY",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+];
 
 /// What one path of the application needs.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -456,5 +481,16 @@ impl Catalog {
             return Some(Target::Module(key.clone()));
         }
         self.features.get_key_value(key).map(|(key, _)| Target::Feature(key.clone()))
+    }
+
+    /// The conditions that never hold because their expression can't be used: the place of each
+    /// and why. Only a catalog that an older version of the service has stored has any.
+    pub fn unusable_conditions(&self) -> impl Iterator<Item = (String, &str)> {
+        self.guards.iter().flat_map(|(key, guard)| {
+            guard.conditions.iter().enumerate().filter_map(move |(at, condition)| {
+                let fault = condition.unless.fault()?;
+                Some((format!("guards.{key}.conditions[{at}].unless"), fault))
+            })
+        })
     }
 }

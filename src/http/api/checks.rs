@@ -7,34 +7,36 @@ use poem_openapi::{
     registry::{MetaSchemaRef, Registry},
     types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{Tag, personal::ContextRef};
 use crate::{
     domain::{
-        catalog::Match,
+        catalog::{Limit, Match},
         checks::{
             Decision, Explanation, Layer, Mode, Outcome, PlanSource, Reason, Remedy, Source, Step,
+            UsageAsked,
         },
         contexts::ContextKey,
         keys::{
             FeatureKey, GuardKey, ModuleKey, PermissionKey, PlanKey, RoleKey, TenantKey, UserKey,
         },
         time::Timestamp,
+        usage::LimitState,
     },
     error::{Error, Fault},
     http::{
         auth::{Caller, needs},
         failure::Answer,
-        parse,
+        parse::{self, ObjectOnly},
         payload::Json,
         problem::Problem,
         words::Word,
     },
     service::{
         Actor, Service,
-        decisions::{Check, Checked, MAX_BATCH},
+        decisions::{Check, Checked, Least, MAX_BATCH},
     },
 };
 
@@ -68,11 +70,11 @@ pub struct CheckBody {
     context: Option<ContextRef>,
     /// The lowest tier that passes: a plan for users.
     tier_at_least: Option<PlanKey>,
-    /// Not available yet.
+    /// A guard of the catalog: what it asks for is needed too.
     guard: Option<GuardKey>,
-    /// Not available yet.
+    /// A JSON object that the guard's conditions look at.
     resource: Option<Value>,
-    /// Not available yet.
+    /// A limit that must have room. It takes nothing.
     usage: Option<UsageBody>,
     /// Ask about this future instant instead of now: what will hold if nothing else changes.
     at: Option<Timestamp>,
@@ -83,9 +85,8 @@ pub struct CheckBody {
 }
 
 /// A limit that must have room.
-#[derive(Debug, Object, Serialize, Deserialize)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "Usage")]
-#[serde(deny_unknown_fields)]
 pub struct UsageBody {
     /// The limit feature.
     feature: FeatureKey,
@@ -93,6 +94,22 @@ pub struct UsageBody {
     requested: Option<u64>,
     /// How much there is, where the caller counts.
     current: Option<u64>,
+}
+
+// Not derived: serde would also take it from an array.
+impl<'de> Deserialize<'de> for UsageBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Parts {
+            feature: FeatureKey,
+            requested: Option<u64>,
+            current: Option<u64>,
+        }
+        let ObjectOnly(parts) = ObjectOnly::deserialize(deserializer)?;
+        let Parts { feature, requested, current } = parts;
+        Ok(Self { feature, requested, current })
+    }
 }
 
 impl poem_openapi::types::Example for CheckBody {
@@ -167,16 +184,17 @@ impl poem_openapi::types::Example for BatchBody {
 }
 
 /// An answer.
-#[derive(Debug, Object, Serialize)]
+#[derive(Debug, Object, Serialize, Deserialize)]
 #[oai(rename = "Decision")]
 pub struct DecisionView {
     /// The answer.
     allowed: bool,
-    /// The one reason.
-    reason: Reason,
+    /// The one reason: one of the service's own, or that of a guard's condition.
+    reason: Word,
     /// What kind of refusal; null on an allow.
     code: Option<Word>,
-    /// The HTTP status that the application should answer with: 200, 402 or 403.
+    /// The HTTP status that the application should answer with: 200, 402, 403, or that of a
+    /// guard's condition.
     status: u16,
     /// A sentence for people.
     message: String,
@@ -188,13 +206,13 @@ pub struct DecisionView {
     would_allow: bool,
     /// The reason that enforcement gives; only where `enforced` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
-    would_reason: Option<Reason>,
+    would_reason: Option<Word>,
     /// Which fact decided.
     source: SourceView,
     /// What would help; empty on an allow.
     remedies: Vec<RemedyView>,
     /// The limit that was asked about.
-    limit: Option<Value>,
+    limit: Option<LimitView>,
     /// Data of a condition or a limit.
     data: Option<Value>,
     /// The next instant at which the answer can change by itself.
@@ -209,8 +227,40 @@ pub struct DecisionView {
     layers: Option<Vec<LayerView>>,
 }
 
+/// A limit as it was when the question was answered.
+#[derive(Debug, Object, Serialize, Deserialize)]
+#[oai(rename = "LimitState")]
+pub struct LimitView {
+    /// The limit feature.
+    feature: FeatureKey,
+    /// How much is allowed; null where there is no limit.
+    limit: Option<u64>,
+    /// There is no limit.
+    unlimited: bool,
+    /// How much is used, reservations included.
+    used: u64,
+    /// How much was asked for.
+    requested: u64,
+    /// What is left, before what was asked for; null where there is no limit.
+    remaining: Option<u64>,
+    /// When a counter starts again at 0.
+    resets_at: Option<Timestamp>,
+}
+
+impl From<LimitState> for LimitView {
+    fn from(state: LimitState) -> Self {
+        let remaining = state.remaining();
+        let LimitState { feature, limit, used, requested, resets_at } = state;
+        let limit = match limit {
+            Limit::Of(limit) => Some(limit),
+            Limit::Unlimited => None,
+        };
+        Self { feature, limit, unlimited: limit.is_none(), used, requested, remaining, resets_at }
+    }
+}
+
 /// Which fact decided.
-#[derive(Debug, Object, Serialize)]
+#[derive(Debug, Object, Serialize, Deserialize)]
 #[oai(rename = "Source")]
 pub struct SourceView {
     /// `tenant`, `rollout`, `catalog`, `override`, `grant`, `plan`, `add_on`, `subscription`, `tier`,
@@ -240,7 +290,7 @@ pub struct SourceView {
 }
 
 /// Something that would help.
-#[derive(Debug, Object, Serialize)]
+#[derive(Debug, Object, Serialize, Deserialize)]
 #[oai(rename = "Remedy")]
 pub struct RemedyView {
     /// `upgrade_plan`, `buy_add_on`, `start_trial`, `assign_seat`, `settle_invoice`, `contact_admin`, `wait_until`
@@ -255,7 +305,7 @@ pub struct RemedyView {
 }
 
 /// One rule in an explanation.
-#[derive(Debug, Object, Serialize)]
+#[derive(Debug, Object, Serialize, Deserialize)]
 #[oai(rename = "Step")]
 pub struct StepView {
     /// The number of the rule.
@@ -269,7 +319,7 @@ pub struct StepView {
 }
 
 /// What one source alone says of one key.
-#[derive(Debug, Object, Serialize)]
+#[derive(Debug, Object, Serialize, Deserialize)]
 #[oai(rename = "Layer")]
 pub struct LayerView {
     /// The module or feature.
@@ -370,7 +420,7 @@ fn read(Unread(check): Unread) -> Result<Check, Error> {
 }
 
 /// Most features in one question.
-const MAX_FEATURES: usize = 100;
+pub(super) const MAX_FEATURES: usize = 100;
 
 fn checked(body: CheckBody) -> Result<Check, Error> {
     let CheckBody {
@@ -398,8 +448,6 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
             faults: vec![Fault::new("features", message)],
         });
     }
-    let unavailable =
-        [("guard", guard.is_some()), ("resource", resource.is_some()), ("usage", usage.is_some())];
     Ok(Check {
         tenant,
         user,
@@ -410,20 +458,37 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
         permission,
         context: context.map(ContextKey::from),
         tier_at_least,
+        guard,
+        resource,
+        usage: usage.map(|UsageBody { feature, requested, current }| UsageAsked {
+            feature,
+            requested: requested.unwrap_or(1),
+            current,
+        }),
+        least: Least::Requirement,
         at,
         track: track.unwrap_or_default(),
         explain: explain.unwrap_or_default(),
-        unavailable: unavailable.into_iter().filter(|(_, asked)| *asked).map(|(f, _)| f).collect(),
     })
 }
 
 impl From<Checked> for DecisionView {
     fn from(Checked { decision, explanation }: Checked) -> Self {
         let status = decision.status();
+        let word = |text: &str| Word(text.to_owned().into());
+        let reason = match &decision.condition {
+            Some(condition) => word(&condition.reason),
+            None => Word::of(decision.reason.as_str()),
+        };
+        let code = match &decision.condition {
+            Some(condition) => Some(word(&condition.code)),
+            None => decision.code.map(|code| Word::of(code.as_str())),
+        };
         let Decision {
             allowed,
-            reason,
-            code,
+            reason: _,
+            code: _,
+            condition: _,
             message,
             fields,
             enforced,
@@ -431,6 +496,8 @@ impl From<Checked> for DecisionView {
             would_reason,
             source,
             remedies,
+            limit,
+            data,
             valid_until,
             version,
         } = decision;
@@ -438,20 +505,25 @@ impl From<Checked> for DecisionView {
             let trace = trace.into_iter().map(StepView::from).collect();
             (Some(trace), Some(layers.into_iter().map(LayerView::from).collect()))
         });
+        let would_reason = (!enforced).then(|| match would_reason {
+            // Its own word, as it stands in `reason`.
+            Reason::Condition => reason.clone(),
+            other => Word::of(other.as_str()),
+        });
         Self {
             allowed,
             reason,
-            code: code.map(|code| Word::of(code.as_str())),
+            code,
             status,
             message,
             fields: fields.into_iter().map(|(kind, keys)| (Word::of(kind), keys)).collect(),
             enforced,
             would_allow,
-            would_reason: (!enforced).then_some(would_reason),
+            would_reason,
             source: source.into(),
             remedies: remedies.into_iter().map(RemedyView::from).collect(),
-            limit: None,
-            data: None,
+            limit: limit.map(LimitView::from),
+            data,
             valid_until,
             version,
             trace,

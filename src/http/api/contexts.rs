@@ -130,7 +130,7 @@ impl ContextsApi {
         expected: Header<Option<IfMatch>>,
         body: Json<ContextBody>,
     ) -> Answer<Stored<ContextView>> {
-        let expected = IfMatch::expected(expected.0)?;
+        let expected = IfMatch::or_nothing(expected.0)?;
         let ContextBody { parent } = body.0;
         let (key, parent) = (ContextKey { kind: kind.0, id: id.0 }, parent.map(ContextKey::from));
         let actor = &caller.actor;

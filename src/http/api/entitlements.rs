@@ -23,7 +23,7 @@ use crate::{
         tenants::Billing,
         time::Timestamp,
     },
-    engine::entitlements::{Entitlements, Entry, FeatureType, PlanStanding},
+    engine::entitlements::{Entitlements, Entry, FeatureType, LimitEntry, PlanStanding},
     error::{Error, Result},
     http::{
         auth::{Caller, needs},
@@ -455,7 +455,7 @@ impl From<Entitlements> for EntitlementsView {
                 .collect(),
             limits: limits
                 .into_iter()
-                .map(|(key, limit, entry)| (key.to_string(), LimitAccess::of(limit, &entry)))
+                .map(|limit| (limit.key.to_string(), LimitAccess::from(limit)))
                 .collect(),
             roles,
             permissions,
@@ -525,8 +525,9 @@ impl FeatureAccess {
     }
 }
 
-impl LimitAccess {
-    fn of(limit: Limit, entry: &Entry) -> Self {
+impl From<LimitEntry> for LimitAccess {
+    fn from(limit: LimitEntry) -> Self {
+        let LimitEntry { key: _, limit, used, resets_at, entry } = limit;
         let limit = match limit {
             Limit::Of(count) => Some(count),
             Limit::Unlimited => None,
@@ -534,10 +535,9 @@ impl LimitAccess {
         Self {
             limit,
             unlimited: limit.is_none(),
-            // Nothing is counted yet, so all of it is left.
-            used: 0,
-            remaining: limit,
-            resets_at: None,
+            used,
+            remaining: limit.map(|limit| limit.saturating_sub(used)),
+            resets_at,
             enabled: entry.enabled,
             reason: entry.reason,
             would_reason: entry.would_reason,

@@ -194,7 +194,7 @@ impl GrantsApi {
         expected: Header<Option<IfMatch>>,
         body: Json<GrantBody>,
     ) -> Answer<Stored<GrantView>> {
-        let expected = IfMatch::expected(expected.0)?;
+        let expected = IfMatch::or_nothing(expected.0)?;
         let (actor, new) = (&caller.actor, body.0.into());
         let (grant, is_new) = self.0.set_grant(actor, tenant.0, key.0, new, expected).await?;
         let location = format!("/api/v1/admin/tenants/{}/grants/{}", grant.tenant, grant.key);

@@ -6,10 +6,12 @@ pub mod activity;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
+pub mod authorize;
 pub mod cache;
 pub mod catalogs;
 pub mod checks;
 pub mod contexts;
+pub mod coverage;
 pub mod entitlements;
 pub mod grants;
 pub mod overrides;
@@ -22,6 +24,8 @@ pub mod seats;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tiers;
+pub mod usage;
+pub mod usage_reports;
 pub mod user_entitlements;
 
 use poem_openapi::Tags;
@@ -49,10 +53,11 @@ pub type Apis = (
     activation_codes::ActivationCodesApi,
     overrides_report::OverridesReportApi,
     requests::RequestsApi,
+    coverage::CoverageApi,
     PeopleApis,
 );
 
-/// The operations about users; a tuple has at most 16.
+/// The operations about users and usage; a tuple has at most 16.
 type PeopleApis = (
     contexts::ContextsApi,
     roles::RolesApi,
@@ -60,6 +65,8 @@ type PeopleApis = (
     seats::SeatsApi,
     user_entitlements::UserEntitlementsApi,
     activity::ActivityApi,
+    usage::UsageApi,
+    usage_reports::UsageReportsApi,
 );
 
 fn people(service: impl Fn() -> Service) -> PeopleApis {
@@ -70,6 +77,8 @@ fn people(service: impl Fn() -> Service) -> PeopleApis {
         seats::SeatsApi(service()),
         user_entitlements::UserEntitlementsApi(service()),
         activity::ActivityApi(service()),
+        usage::UsageApi(service()),
+        usage_reports::UsageReportsApi(service()),
     )
 }
 
@@ -92,6 +101,7 @@ pub fn apis(service: &Service) -> Apis {
         activation_codes::ActivationCodesApi(service()),
         overrides_report::OverridesReportApi(service()),
         requests::RequestsApi(service()),
+        coverage::CoverageApi(service()),
         people(service),
     )
 }
@@ -112,6 +122,8 @@ enum Tag {
     Grants,
     /// Users: their tiers, and what they do.
     People,
+    /// How much of their limits tenants and users have used.
+    Usage,
     /// Governed exceptions that always expire.
     Overrides,
     /// Codes that put a tenant on a plan.

@@ -7,8 +7,8 @@ use std::{
 
 use entitled::domain::{
     catalog::{
-        Access, Audience, Catalog, Feature, FeatureKind, FeatureValue, Limit, LimitPer, LimitSpec,
-        Module, ModuleSelection, OnLimit, Plan, PlanKind, Settings, Stack, Status, UsageKind,
+        Access, Audience, Catalog, Feature, FeatureKind, FeatureValue, Limit, Module,
+        ModuleSelection, Plan, PlanKind, Settings, Stack, Status,
     },
     keys::ModuleKey,
     plans::{PlanContent, PlanVersion},
@@ -54,13 +54,10 @@ impl Maker {
                 name: format!("Feature {n}"),
                 description: None,
                 kind: match self.rng.random_range(0..10) {
+                    // No world is without a limit.
+                    _ if n == 0 => FeatureKind::Limit(self.limit_spec()),
                     0..4 => FeatureKind::Boolean,
-                    4..8 => FeatureKind::Limit(LimitSpec {
-                        unit: None,
-                        usage: UsageKind::Gauge,
-                        per: LimitPer::Tenant,
-                        on_limit: OnLimit::Block,
-                    }),
+                    4..8 => FeatureKind::Limit(self.limit_spec()),
                     _ => FeatureKind::Config,
                 },
                 module: self.chance(60).then(|| self.pick(&modules)),
@@ -79,6 +76,7 @@ impl Maker {
             catalog.plans.insert(format!("t{n}").parse().unwrap(), plan);
         }
         self.roles(&mut catalog);
+        self.guards(&mut catalog);
         catalog
     }
 

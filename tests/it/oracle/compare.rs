@@ -1,6 +1,6 @@
 //! The engine's decision beside the oracle's verdict.
 
-use std::fmt::Debug;
+use std::{cell::RefCell, collections::BTreeMap, fmt::Debug};
 
 use entitled::domain::{checks::Decision, time::Timestamp};
 
@@ -15,31 +15,43 @@ pub struct Difference {
     pub text: String,
 }
 
-/// The oracle's answers to one question from the beginning of time on.
-pub struct Timeline {
-    /// In order; the first stands for the time before every boundary.
-    answers: Vec<(Timestamp, Answer)>,
+/// The oracle's answers to one question from the present on, as far as they are looked at.
+pub struct Timeline<'c> {
+    case: &'c Case,
+    asked: &'c Asked,
+    /// In order; an answer holds up to the next.
+    answers: RefCell<BTreeMap<Timestamp, Option<Answer>>>,
 }
 
-impl Timeline {
+impl<'c> Timeline<'c> {
     /// Asks at every instant at which anything about the tenant begins or ends.
-    pub fn of(case: &Case, asked: &Asked) -> Self {
-        let mut instants = vec![Timestamp::EPOCH];
-        instants.extend(boundaries(&case.world, &case.facts, asked.person.as_ref()));
-        let ask = |at| (at, answer(case, asked, at, Twist::None));
-        Self { answers: instants.into_iter().map(ask).collect() }
+    pub fn of(case: &'c Case, asked: &'c Asked) -> Self {
+        let boundaries = boundaries(&case.world, &case.facts, asked.person.as_ref());
+        let instants = boundaries.into_iter().chain(asked.moments.iter().copied());
+        let instants = instants.filter(|it| *it > case.present).chain([case.present]);
+        let answers = RefCell::new(instants.map(|at| (at, None)).collect());
+        Self { case, asked, answers }
+    }
+
+    fn ask(&self, at: Timestamp) -> Answer {
+        let mut answers = self.answers.borrow_mut();
+        let known = answers.entry(at).or_default();
+        let fresh = || answer(self.case, self.asked, at, Twist::None);
+        known.get_or_insert_with(fresh).clone()
     }
 
     /// What was said at the last boundary up to `at`.
-    pub fn at(&self, at: Timestamp) -> &Answer {
-        let so_far = self.answers.iter().take_while(|(from, _)| *from <= at);
-        so_far.last().map(|(_, answer)| answer).unwrap()
+    pub fn at(&self, at: Timestamp) -> Answer {
+        let last = self.answers.borrow().range(..=at).next_back().map(|(from, _)| *from);
+        self.ask(last.expect("nothing is asked about the past"))
     }
 
     /// The first boundary after `at` from which another answer holds.
     pub fn first_change(&self, at: Timestamp) -> Option<Timestamp> {
         let now = self.at(at);
-        self.answers.iter().find(|(from, then)| *from > at && then != now).map(|(from, _)| *from)
+        let from = Timestamp::from_micros(at.micros() + 1);
+        let later: Vec<_> = self.answers.borrow().range(from..).map(|(from, _)| *from).collect();
+        later.into_iter().find(|from| self.ask(*from) != now)
     }
 }
 
@@ -66,6 +78,11 @@ pub fn differences(
         expected.would_reason = given.reason;
     }
     let expected = &expected;
+    let condition = expected.condition.as_ref().map(|(it, _)| it.clone());
+    let message = match &expected.condition {
+        Some((_, said)) => given.message == *said,
+        None => !given.message.is_empty(),
+    };
     let parts = [
         part("allowed", &given.allowed, &expected.allowed),
         part("reason", &given.reason, &expected.reason),
@@ -76,8 +93,11 @@ pub fn differences(
         part("would_allow", &given.would_allow, &expected.would_allow),
         part("would_reason", &given.would_reason, &expected.would_reason),
         part("version", &given.version, &oracle.version),
-        part("status", &given.status(), &expected.code.map_or(200, |code| code.status())),
-        part("message", &given.message.is_empty(), &false),
+        part("condition", &given.condition, &condition),
+        part("limit", &given.limit, &expected.limit),
+        part("data", &given.data, &expected.data),
+        part("status", &given.status(), &status(expected)),
+        part("message", &message, &true),
     ];
     let mut found: Vec<Difference> = parts.into_iter().flatten().collect();
     if !oracle.remedies.contains(&given.remedies) {
@@ -104,6 +124,11 @@ pub fn differences(
     found
 }
 
+fn status(answer: &Answer) -> u16 {
+    let of_condition = answer.condition.as_ref().and_then(|(it, _)| it.status);
+    of_condition.unwrap_or_else(|| answer.code.map_or(200, |code| code.status()))
+}
+
 /// A decision as an engine would give it that judges as `verdict` does.
 pub fn stand_in(verdict: &Verdict, valid_until: Option<Timestamp>) -> Decision {
     let it = verdict.answer.clone();
@@ -111,13 +136,16 @@ pub fn stand_in(verdict: &Verdict, valid_until: Option<Timestamp>) -> Decision {
         allowed: it.allowed,
         reason: it.reason,
         code: it.code,
-        message: "A sentence.".into(),
+        message: it.condition.as_ref().map_or("A sentence.", |(_, said)| said).to_owned(),
+        condition: it.condition.map(|(it, _)| it),
         fields: it.fields,
         enforced: it.enforced,
         would_allow: it.would_allow,
         would_reason: it.would_reason,
         source: it.source,
         remedies: verdict.remedies[0].clone(),
+        limit: it.limit,
+        data: it.data,
         valid_until,
         version: verdict.version,
     }

@@ -17,6 +17,11 @@ pub fn dump(case: &Case) -> String {
         facts.tried,
     );
     text += &format!("  tree {:?}\n", case.tree);
+    let (created, since) = (facts.tenant.created_at, facts.base_since);
+    text += &format!("  present {} created {created} base since {since:?}\n", case.present);
+    for (key, it) in &world.catalog.guards {
+        text += &format!("  guard {key}: {it:?}\n");
+    }
     for (key, it) in &world.catalog.roles {
         text += &format!(
             "  role {key}: on {} inherits {:?} permits {:?} bypass {}\n",
@@ -31,10 +36,12 @@ pub fn dump(case: &Case) -> String {
         );
     }
     for (key, it) in &world.catalog.features {
-        let kind = match it.kind {
-            FeatureKind::Limit(_) => "limit",
-            FeatureKind::Boolean => "boolean",
-            FeatureKind::Config => "config",
+        let kind = match &it.kind {
+            FeatureKind::Limit(it) => {
+                format!("limit {:?} {:?} {:?}", it.usage, it.per, it.on_limit)
+            }
+            FeatureKind::Boolean => "boolean".to_owned(),
+            FeatureKind::Config => "config".to_owned(),
         };
         text += &format!("  feature {key}: {kind} {:?} module {:?}\n", it.status, it.module);
     }

@@ -96,6 +96,21 @@ impl<'a> Plans<'a> {
         self
     }
 
+    /// The largest that is given, plus each add-on that stacks (D6).
+    pub fn limit(&self, key: &FeatureKey, only_the_largest: bool) -> Limit {
+        let (mut largest, mut added) = (Limit::Of(0), Limit::Of(0));
+        for held in self.all().into_iter().filter(|held| held.counts()) {
+            match held.plan.content.features.get(key) {
+                Some(FeatureValue::Limit(limit)) if held.stacks() && !only_the_largest => {
+                    added = added.plus(limit.times(held.quantity));
+                }
+                Some(FeatureValue::Limit(limit)) => largest = largest.max(*limit),
+                _ => {}
+            }
+        }
+        largest.plus(added)
+    }
+
     /// What gives the feature, if anything does (D6, D7). Reading 12: among add-ons only the order of
     /// D6 decides, so a trialing one may be named before a paid one.
     pub fn giver_of_feature(&self, key: &FeatureKey) -> Option<&Held<'a>> {
@@ -130,8 +145,11 @@ impl Held<'_> {
     /// Reading 10: how large a giver a stacked add-on is, is told with its quantity; how large any
     /// other one is, without.
     fn share_of(&self, limit: Limit) -> Limit {
-        let stacks = self.add_on && self.plan.content.stack == Stack::Add;
-        if stacks { limit.times(self.quantity) } else { limit }
+        if self.stacks() { limit.times(self.quantity) } else { limit }
+    }
+
+    fn stacks(&self) -> bool {
+        self.add_on && self.plan.content.stack == Stack::Add
     }
 }
 

@@ -7,20 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entitled::{
     domain::{
-        catalog::{Audience, FeatureValue, Limit, Match, Target},
-        checks::{Code, Question, Reason, Remedy, Source},
+        catalog::{Audience, Condition, FeatureValue, Limit, Match, Target},
+        checks::{Code, Question, Reason, RefusingCondition, Remedy, Source},
         keys::FeatureKey,
         plans::PlanVersion,
         tenants::Billing,
         time::Timestamp,
+        usage::LimitState,
     },
     engine::Gating,
 };
+use serde_json::Value;
 
 use super::{
+    guards,
     holdings::{self, Plans},
     keys::{Judge, Ruling},
-    worlds::{Asked, Case},
+    limits,
+    wanted::Wanted,
+    worlds::{Asked, Case, boundaries},
 };
 
 /// A fault to build into a judge on purpose, to see that it is caught.
@@ -49,6 +54,26 @@ pub enum Twist {
     TakesASeatForAnOverride,
     BypassesInEveryMode,
     AsksTheUserBeforeADisabledGrant,
+    LetsOneMoreThan,
+    CountsAReservationAtItsExpiry,
+    ForgetsReservations,
+    ResetsWithTheCalendar,
+    RestartsThePeriodAtAChangeOfPlan,
+    ForgetsWhatTheBaseFollows,
+    KeepsTheCountAcrossAReset,
+    CountsAUserOnTheTenant,
+    IgnoresTheCallersCount,
+    TakesTheLargestOfStackedAddOns,
+    BlocksWhereItShouldWarn,
+    EnforcesALimitWhileTheRolloutIsOff,
+    LimitsADemoTenant,
+    LimitsNothingOfABlockedTenant,
+    SkipsAnyPermission,
+    AsksOneMoreOfTheGuardsLimit,
+    AsksTheGuardsFeaturesByTheQuestionsMatch,
+    AsksEveryConditionBeforeTheLimit,
+    AsksEveryConditionAfterTheLimit,
+    LeavesConditionsOutWhenNotEnforced,
 }
 
 /// The part of an answer that `valid_until` is a promise about.
@@ -62,6 +87,10 @@ pub struct Answer {
     pub enforced: bool,
     pub would_allow: bool,
     pub would_reason: Reason,
+    /// The condition that refused, and its message.
+    pub condition: Option<(RefusingCondition, String)>,
+    pub limit: Option<LimitState>,
+    pub data: Option<Value>,
 }
 
 /// What the oracle says to one question at one instant.
@@ -78,6 +107,7 @@ pub struct Verdict {
 }
 
 /// One way through the requirements of a question.
+#[derive(Clone)]
 struct Walk {
     allowed: bool,
     reason: Reason,
@@ -86,30 +116,52 @@ struct Walk {
     fields: BTreeMap<&'static str, Vec<String>>,
     /// The requirement that decided: on a refusal the refused key.
     about: Option<Target>,
+    condition: Option<(RefusingCondition, String)>,
+    limit: Option<LimitState>,
+    data: Option<Value>,
+}
+
+/// One way to ask the requirements.
+struct Way<'w> {
+    /// What rules 7 to 12 say of a module or feature.
+    ask: &'w dyn Fn(&Target) -> Ruling,
+    limits_refuse: bool,
+    conditions_refuse: bool,
 }
 
 /// Answers as of `at`, without remedies.
 pub fn answer(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Answer {
-    both_ways(&judge_of(case, asked, at, twist), &asked.question).0
+    let judge = judge_of(case, asked, at, twist);
+    let wanted = Wanted::of(judge.world, &asked.question, twist);
+    both_ways(&judge, &asked.question, &wanted).0
 }
 
 fn judge_of<'a>(case: &'a Case, asked: &'a Asked, at: Timestamp, twist: Twist) -> Judge<'a> {
-    Judge::new(&case.world, &case.facts, asked.person.as_ref(), &case.tree, at, twist)
+    let person = asked.person.as_ref();
+    Judge::new(&case.world, &case.facts, person, &case.tree, at, twist).counting(&asked.counts)
 }
 
 /// Answers as of `at`.
 pub fn judge(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Verdict {
     let judge = judge_of(case, asked, at, twist);
-    let (answer, about) = both_ways(&judge, &asked.question);
-    let looked_at = judge.looked_at.borrow().iter().copied().filter(|it| *it > at).collect();
+    let wanted = Wanted::of(judge.world, &asked.question, twist);
+    let (answer, about) = both_ways(&judge, &asked.question, &wanted);
+    let mut looked_at = judge.looked_at.borrow().clone();
+    if judge.asked_conditions.get() {
+        // Reading 41: which facts are brought together for a condition is not written down.
+        looked_at.extend(boundaries(&case.world, &case.facts, asked.person.as_ref()));
+        looked_at.extend(&asked.moments);
+    }
+    looked_at.retain(|it| *it > at);
     let ties = judge.ties.take();
     let remedies = if answer.allowed {
         vec![Vec::new()]
     } else {
+        let mut lists = remedies(&judge, &wanted, &answer, about.as_ref());
         // Reading 28: D10 doesn't say whether what the user has alone counts beside the plan.
-        let mut lists = remedies(&judge, &asked.question, &answer, about.as_ref());
-        let alone = Judge { person: None, ..judge };
-        lists.extend(remedies(&alone, &asked.question, &answer, about.as_ref()));
+        if answer.reason != Reason::LimitReached {
+            lists.extend(remedies(&judge.alone(), &wanted, &answer, about.as_ref()));
+        }
         lists
     };
     let mut versions = vec![case.world.version, case.facts.version];
@@ -122,100 +174,223 @@ pub fn judge(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Verdict
 }
 
 /// Rule 5 and D8: once as if enforced; where the rollout does not enforce, once more with only
-/// rules 3 and 7 able to refuse.
-fn both_ways(judge: &Judge<'_>, question: &Question) -> (Answer, Option<Target>) {
+/// rules 3, 7, 13 and 15 able to refuse.
+fn both_ways(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> (Answer, Option<Target>) {
     let enforced = judge.world.gating == Gating::Enforced;
     let would = match judge.bypass(question) {
         Some(pass) => Walk::of(pass, None, Code::PermissionDenied, BTreeMap::new()),
-        None => as_if_enforced(judge, question),
+        None => as_if_enforced(judge, question, wanted),
     };
     let (would_allow, would_reason) = (would.allowed, would.reason);
     let actual = if enforced || would.allowed || judge.facts.tenant.suspension.is_some() {
         would
     } else {
-        let walk = only_the_kill_switch(judge, question, Reason::GatingDisabled, Source::Rollout);
+        let open = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
+        let way = Way {
+            ask: &|target| judge.kill_switch_on(target).unwrap_or_else(|| open.clone()),
+            limits_refuse: judge.twist == Twist::EnforcesALimitWhileTheRolloutIsOff,
+            conditions_refuse: judge.twist != Twist::LeavesConditionsOutWhenNotEnforced,
+        };
+        let walk = walk(judge, question, wanted, &way);
+        // Reading 37: the limit that is shown is the one that enforcement would have come to.
+        let walk = Walk { limit: would.limit, ..walk };
         if walk.allowed {
             // Also where a role or tier allows what rule 6 would have refused.
-            Walk { reason: Reason::GatingDisabled, source: Source::Rollout, ..walk }
+            let (reason, source) = (Reason::GatingDisabled, Source::Rollout);
+            Walk { reason, source, data: None, ..walk }
         } else {
             walk
         }
     };
-    let Walk { allowed, reason, source, code, fields, about } = actual;
+    let Walk { allowed, reason, source, code, fields, about, condition, limit, data } = actual;
     let code = code.filter(|_| !allowed);
-    (Answer { allowed, reason, code, fields, source, enforced, would_allow, would_reason }, about)
+    let answer = Answer {
+        allowed,
+        reason,
+        code,
+        fields,
+        source,
+        enforced,
+        would_allow,
+        would_reason,
+        condition,
+        limit,
+        data,
+    };
+    (answer, about)
 }
 
-fn as_if_enforced(judge: &Judge<'_>, question: &Question) -> Walk {
+fn as_if_enforced(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> Walk {
     // Rule 3.
+    let all = wanted.targets();
     if judge.facts.tenant.suspension.is_some() {
         let lends = judge.twist == Twist::LendsPastTheSuspensionOfTheChild;
-        let first = targets(question).into_iter().next();
-        if let Some(lent) = first.filter(|_| lends).and_then(|first| judge.lent(&first)) {
+        if let Some(lent) = all.first().filter(|_| lends).and_then(|first| judge.lent(first)) {
             return Walk::of(lent, None, Code::ModuleNotEntitled, BTreeMap::new());
         }
         return blocked(Reason::Suspended, Source::Tenant, None);
     }
-    // Rule 4: only rule 7 is left. Reading 1: also an always-on module reads `demo` there, because
-    // rule 8 is among those that a demo tenant satisfies.
-    if judge.facts.tenant.demo {
-        return only_the_kill_switch(judge, question, Reason::Demo, Source::Tenant);
-    }
+    let plans = holdings::now(judge);
+    let ask = |target: &Target| judge.as_is(target, &plans);
+    let way = Way { ask: &ask, limits_refuse: true, conditions_refuse: true };
+    // Rule 4: only rules 7, 13 and 15 are left. Reading 1: also an always-on module reads `demo`
+    // there, because rule 8 is among those that a demo tenant satisfies.
     // Rule 6.
-    let block = match judge.facts.tenant.billing {
+    let Some((reason, source)) = block(judge).filter(|_| !judge.facts.tenant.demo) else {
+        return walk(judge, question, wanted, &way);
+    };
+    // Everything asked for must stay open; a permission, tier, limit or condition alone doesn't.
+    let goes_on =
+        |target: &Target| judge.target_while_blocked(target, &plans, stays_open(judge, target)).1;
+    if all.is_empty() || !all.iter().all(goes_on) {
+        return blocked(reason, source, None);
+    }
+    // D1: the block wins over every later refusal, by SPEC 4 those of rules 12 to 15 too.
+    let walk = walk(judge, question, wanted, &way);
+    if walk.allowed {
+        return walk;
+    }
+    // Reading 35: a limit that was asked is shown, also where the block gives the reason.
+    Walk { limit: walk.limit, ..blocked(reason, source, walk.about) }
+}
+
+fn block(judge: &Judge<'_>) -> Option<(Reason, Source)> {
+    match judge.facts.tenant.billing {
         Billing::Direct => None,
         Billing::Subscription => {
             judge.look_at_base();
             holdings::block(judge)
         }
-    };
-    let plans = holdings::now(judge);
-    let Some((reason, source)) = block else {
-        let ask = |target: &Target| judge.target_with_seat(target, &plans);
-        return then_rule_13(judge, question, walk(question, ask));
-    };
-    // Everything asked for must stay open; a permission or tier alone doesn't.
-    let all = targets(question);
-    let ask =
-        |target: &Target| judge.target_while_blocked(target, &plans, stays_open(judge, target));
-    if all.is_empty() || !all.iter().all(|target| ask(target).1) {
-        return blocked(reason, source, None);
     }
-    // D1: the block wins over every later refusal, by SPEC 4 those of rules 12 and 13 too.
-    let walk = walk(question, |target| ask(target).0);
-    let walk = then_rule_13(judge, question, walk);
-    if walk.allowed { walk } else { blocked(reason, source, walk.about) }
 }
 
-fn targets(question: &Question) -> Vec<Target> {
-    let module = question.module.iter().cloned().map(Target::Module);
-    module.chain(question.features.iter().cloned().map(Target::Feature)).collect()
+impl Judge<'_> {
+    pub fn kill_switch_on(&self, target: &Target) -> Option<Ruling> {
+        match target {
+            Target::Module(key) => self.kill_switch_on_module(key),
+            Target::Feature(key) => self.kill_switch_on_feature(key),
+        }
+    }
+
+    /// Rules 4 and 6 to 12 for one module or feature, as things stand.
+    pub fn as_is(&self, target: &Target, plans: &Plans<'_>) -> Ruling {
+        if self.facts.tenant.demo && self.twist != Twist::LimitsADemoTenant {
+            let demo = || Ruling::allow(Reason::Demo, Source::Tenant);
+            return self.kill_switch_on(target).unwrap_or_else(demo);
+        }
+        if block(self).is_some() && self.twist != Twist::LimitsNothingOfABlockedTenant {
+            return self.target_while_blocked(target, plans, stays_open(self, target)).0;
+        }
+        self.target_with_seat(target, plans)
+    }
 }
 
-/// Entitlement first, permission second. The entitlement gives the reason of an allow.
-fn then_rule_13(judge: &Judge<'_>, question: &Question, walk: Option<Walk>) -> Walk {
-    if walk.as_ref().is_some_and(|walk| !walk.allowed) {
-        return walk.expect("it refuses");
+/// Rules 7 to 15: entitlement first, permission second, limits third, conditions around those. The
+/// last entitlement gives the reason of an allow, else the last permission or tier, else what gives
+/// the last limit.
+fn walk(judge: &Judge<'_>, question: &Question, wanted: &Wanted, way: &Way<'_>) -> Walk {
+    let entitled = entitlements(wanted, way.ask);
+    if let Some(refused) = entitled.as_ref().filter(|it| !it.allowed) {
+        return refused.clone();
     }
-    let permit = judge.rule_13(question).map(|permit| {
-        let (kind, key) = permit.field;
+    // Rule 7 of the limits comes before rule 13: what is switched off is no matter of numbers.
+    let mut limits = wanted.limits.iter().map(|it| &it.feature);
+    if let Some(off) = limits.find_map(|it| Some((judge.kill_switch_on_feature(it)?, it))) {
+        let (off, key) = (off.0, off.1.clone());
+        let fields = fields_of(&[(off.clone(), key.clone())]);
+        return Walk::of(off, Some(Target::Feature(key)), Code::FeatureNotEntitled, fields);
+    }
+    let permitted = judge.rule_13(wanted, question.context.as_ref()).map(|permit| {
         let refused = !permit.ruling.allowed;
-        let fields = BTreeMap::from([(kind, vec![key])]);
-        let fields = if refused { fields } else { BTreeMap::new() };
-        Walk::of(permit.ruling, None, Code::PermissionDenied, fields)
+        let data = judge.data_of_rule_13(&permit.field).filter(|_| refused);
+        let fields = if refused { BTreeMap::from([permit.field]) } else { BTreeMap::new() };
+        Walk { data, ..Walk::of(permit.ruling, None, Code::PermissionDenied, fields) }
     });
-    match (walk, permit) {
-        (_, Some(permit)) if !permit.allowed => permit,
-        (Some(walk), _) => walk,
-        (None, permit) => permit.expect("a question has a requirement"),
+    if let Some(refused) = permitted.as_ref().filter(|it| !it.allowed) {
+        return refused.clone();
     }
+    let plans = holdings::now(judge);
+    let refusing = |before: bool| {
+        let mut conditions = wanted.conditions.iter().filter(|it| match judge.twist {
+            Twist::AsksEveryConditionBeforeTheLimit => before,
+            Twist::AsksEveryConditionAfterTheLimit => !before,
+            _ => it.before_limit == before,
+        });
+        let refuses = |it: &&Condition| {
+            judge.asked_conditions.set(true);
+            !guards::holds(it, judge, question, &plans)
+        };
+        conditions.find(refuses).filter(|_| way.conditions_refuse).map(by_condition)
+    };
+    if let Some(refused) = refusing(true) {
+        return refused;
+    }
+    let limited = rule_14(judge, wanted, way, &plans);
+    if let Some(refused) = limited.as_ref().filter(|it| !it.allowed) {
+        return refused.clone();
+    }
+    let (limit, data) = limited.as_ref().map(|it| (it.limit.clone(), it.data.clone())).unzip();
+    let (limit, data) = (limit.flatten(), data.flatten());
+    if let Some(refused) = refusing(false) {
+        return Walk { limit, ..refused };
+    }
+    let active = || Walk::of(active(judge), None, Code::TenantBlocked, BTreeMap::new());
+    let allowed = entitled.or(permitted).or(limited).unwrap_or_else(active);
+    Walk { limit, data, ..allowed }
+}
+
+/// Reading 43: what a demo tenant passes it passes as one.
+fn active(judge: &Judge<'_>) -> Ruling {
+    let reason = if judge.facts.tenant.demo { Reason::Demo } else { Reason::Active };
+    Ruling::allow(reason, Source::Tenant)
+}
+
+fn by_condition(it: &Condition) -> Walk {
+    let ruling = Ruling::refuse(Reason::Condition, Source::Catalog);
+    let (reason, code) = (it.reason.clone(), it.code.clone());
+    let condition = RefusingCondition { reason, code, status: it.status };
+    Walk {
+        condition: Some((condition, it.message.clone())),
+        data: it.data.clone(),
+        ..Walk::of(ruling, None, Code::Condition, BTreeMap::new())
+    }
+}
+
+/// None where no limit was asked for.
+/// Reading 36: where nothing gives the last limit the allow reads `active`, whatever gives others.
+fn rule_14(judge: &Judge<'_>, wanted: &Wanted, way: &Way<'_>, plans: &Plans<'_>) -> Option<Walk> {
+    let (mut last, mut data): (Option<Walk>, _) = (None, None);
+    for it in &wanted.limits {
+        let about = Target::Feature(it.feature.clone());
+        // As things stand, also where the rollout does not enforce.
+        let ruling = judge.as_is(&about, plans);
+        let state = judge.limit(it, &ruling, plans);
+        let full = !judge.has_room(&state);
+        // Only past a limit that something gives.
+        let warns = ruling.allowed && judge.warns(&it.feature);
+        if full && !warns && way.limits_refuse {
+            let reached = Ruling::refuse(Reason::LimitReached, ruling.source);
+            let fields = BTreeMap::from([("feature", vec![it.feature.to_string()])]);
+            let data = Some(limits::data(&state, judge.must_upgrade(&state)));
+            let reached = Walk::of(reached, Some(about), Code::LimitReached, fields);
+            return Some(Walk { limit: Some(state), data, ..reached });
+        }
+        if full && warns {
+            // Reading 42: of several the last that was passed.
+            data = Some(limits::data(&state, false));
+        }
+        let given = if ruling.allowed { ruling } else { active(judge) };
+        let walk = Walk::of(given, Some(about), Code::LimitReached, BTreeMap::new());
+        last = Some(Walk { limit: Some(state), ..walk });
+    }
+    last.map(|last| Walk { data, ..last })
 }
 
 /// Reading 2: a refusal of the whole tenant names no keys, because SPEC's table of refusals gives
 /// `fields` to the other kinds only.
 fn blocked(reason: Reason, source: Source, about: Option<Target>) -> Walk {
-    let code = Some(Code::TenantBlocked);
-    Walk { allowed: false, reason, source, code, fields: BTreeMap::new(), about }
+    let ruling = Ruling::refuse(reason, source);
+    Walk::of(ruling, about, Code::TenantBlocked, BTreeMap::new())
 }
 
 /// Whether it belongs to a module that is available when blocked. A feature without one doesn't.
@@ -223,6 +398,10 @@ fn stays_open(judge: &Judge<'_>, target: &Target) -> bool {
     if judge.twist == Twist::OpensAllModulesOfABlockedTenant {
         return true;
     }
+    closes_never(judge, target)
+}
+
+fn closes_never(judge: &Judge<'_>, target: &Target) -> bool {
     let catalog = &judge.world.catalog;
     let module = match target {
         Target::Module(key) => Some(key),
@@ -231,26 +410,10 @@ fn stays_open(judge: &Judge<'_>, target: &Target) -> bool {
     module.is_some_and(|key| catalog.modules[key].available_when_blocked)
 }
 
-fn only_the_kill_switch(
-    judge: &Judge<'_>,
-    question: &Question,
-    reason: Reason,
-    source: Source,
-) -> Walk {
-    let walk = walk(question, |target| {
-        let refusal = match target {
-            Target::Module(key) => judge.kill_switch_on_module(key),
-            Target::Feature(key) => judge.kill_switch_on_feature(key),
-        };
-        refusal.unwrap_or_else(|| Ruling::allow(reason, source.clone()))
-    });
-    then_rule_13(judge, question, walk)
-}
-
-/// The requirements in order: the module, then the features as listed.
-fn walk(question: &Question, ask: impl Fn(&Target) -> Ruling) -> Option<Walk> {
+/// The modules in order, then each group of features as listed.
+fn entitlements(wanted: &Wanted, ask: &dyn Fn(&Target) -> Ruling) -> Option<Walk> {
     let mut last: Option<(Ruling, Target)> = None;
-    if let Some(key) = &question.module {
+    for key in &wanted.modules {
         let about = Target::Module(key.clone());
         let ruling = ask(&about);
         if !ruling.allowed {
@@ -259,8 +422,24 @@ fn walk(question: &Question, ask: impl Fn(&Target) -> Ruling) -> Option<Walk> {
         }
         last = Some((ruling, about));
     }
+    for (features, by) in &wanted.groups {
+        match group(features, *by, ask) {
+            Ok(allowed) => last = Some(allowed),
+            Err(refused) => return Some(*refused),
+        }
+    }
+    let (ruling, about) = last?;
+    Some(Walk::of(ruling, Some(about), Code::FeatureNotEntitled, BTreeMap::new()))
+}
+
+fn group(
+    features: &[FeatureKey],
+    by: Match,
+    ask: &dyn Fn(&Target) -> Ruling,
+) -> Result<(Ruling, Target), Box<Walk>> {
+    let mut last: Option<(Ruling, Target)> = None;
     let mut refused: Vec<(Ruling, FeatureKey)> = Vec::new();
-    for key in &question.features {
+    for key in features {
         let ruling = ask(&Target::Feature(key.clone()));
         let allowed = ruling.allowed;
         if allowed {
@@ -269,22 +448,21 @@ fn walk(question: &Question, ask: impl Fn(&Target) -> Ruling) -> Option<Walk> {
             refused.push((ruling, key.clone()));
         }
         // `all` is settled by the first refusal, `any` by the first allow.
-        if allowed == (question.features_match == Match::Any) {
+        if allowed == (by == Match::Any) {
             break;
         }
     }
-    let refuses = match question.features_match {
+    let refuses = match by {
         Match::All => !refused.is_empty(),
-        Match::Any => !refused.is_empty() && refused.len() == question.features.len(),
+        Match::Any => refused.len() == features.len(),
     };
-    if refuses {
-        let fields = fields_of(&refused);
-        let (first, key) = refused.swap_remove(0);
-        let about = Some(Target::Feature(key));
-        return Some(Walk::of(first, about, Code::FeatureNotEntitled, fields));
+    if !refuses {
+        return Ok(last.expect("a group is not empty"));
     }
-    let (ruling, about) = last?;
-    Some(Walk::of(ruling, Some(about), Code::FeatureNotEntitled, BTreeMap::new()))
+    let fields = fields_of(&refused);
+    let (first, key) = refused.swap_remove(0);
+    let about = Some(Target::Feature(key));
+    Err(Box::new(Walk::of(first, about, Code::FeatureNotEntitled, fields)))
 }
 
 /// Every refused feature, and beside it every module that refused one. Reading 3: a feature's
@@ -313,23 +491,31 @@ impl Walk {
     ) -> Self {
         let Ruling { allowed, reason, source, .. } = ruling;
         let code = if reason == Reason::SeatRequired { Code::SeatRequired } else { code };
-        Self { allowed, reason, source, code: Some(code), fields, about }
+        let (condition, limit, data) = (None, None, None);
+        let code = Some(code);
+        Self { allowed, reason, source, code, fields, about, condition, limit, data }
     }
 }
 
 /// D10. More than one list where the texts do not say which key a blocked question is about.
 fn remedies(
     judge: &Judge<'_>,
-    question: &Question,
+    wanted: &Wanted,
     answer: &Answer,
     refused: Option<&Target>,
 ) -> Vec<Vec<Remedy>> {
     match answer.reason {
         Reason::SeatRequired => return vec![vec![Remedy::AssignSeat]],
         Reason::PermissionDenied => {
-            let field = answer.fields.keys().next().copied().unwrap_or_default();
-            return vec![judge.helps_rule_13(question, field)];
+            let tier = answer.fields.get("tier").and_then(|tiers| tiers.first());
+            return vec![judge.helps_rule_13(tier)];
         }
+        Reason::LimitReached => {
+            // A twist may refuse by a limit that the answer doesn't show.
+            let helps = answer.limit.as_ref().map(|state| judge.helps_rule_14(state));
+            return vec![helps.unwrap_or_default()];
+        }
+        Reason::Condition => return vec![Vec::new()],
         Reason::PlanLimit if judge.facts.is_nobody => {
             let key = refused.expect("a refusal by rules 8 to 11 is about a key");
             return vec![tiers_that_help(judge, key)];
@@ -351,18 +537,21 @@ fn remedies(
             // refused key where a later rule refused one, else the first key asked for; the first
             // key that the block closes; or everything asked for together.
             let mut lists = Vec::new();
-            let first = question.module.clone().map(Target::Module);
-            let first = first.or_else(|| question.features.first().cloned().map(Target::Feature));
-            let closed = first_closed(judge, question);
-            for key in [refused.cloned(), first, closed].into_iter().flatten() {
+            let all = wanted.targets();
+            let first = all.first().cloned();
+            let closed = all.iter().find(|it| !closes_never(judge, it)).cloned();
+            let limits = wanted.limits.iter().map(|it| Target::Feature(it.feature.clone()));
+            let keys = [refused.cloned(), first, closed].into_iter().flatten();
+            for key in keys.chain(limits) {
                 lists.push(purchases(judge, false, |plans| judge.target(&key, plans).allowed));
             }
             lists.push(purchases(judge, false, |plans| {
-                walk(question, |key| judge.target(key, plans)).is_none_or(|walk| walk.allowed)
+                let ask = |key: &Target| judge.target(key, plans);
+                entitlements(wanted, &ask).is_none_or(|walk| walk.allowed)
             }));
             // Reading 25: a permission or tier alone names no key that a plan could allow, so
             // "none of these applies" is as good as "any plan would do".
-            if targets(question).is_empty() {
+            if all.is_empty() {
                 lists.push(vec![Remedy::ContactAdmin]);
             }
             if let Some(at) = holdings::next_start(judge) {
@@ -372,16 +561,6 @@ fn remedies(
         }
         _ => vec![vec![Remedy::ContactAdmin]],
     }
-}
-
-fn first_closed(judge: &Judge<'_>, question: &Question) -> Option<Target> {
-    let catalog = &judge.world.catalog;
-    let module = question.module.iter().filter(|key| !catalog.modules[*key].available_when_blocked);
-    let features = question.features.iter().filter(|key| {
-        let module = catalog.features[*key].module.as_ref();
-        !module.is_some_and(|module| catalog.modules[module].available_when_blocked)
-    });
-    module.cloned().map(Target::Module).chain(features.cloned().map(Target::Feature)).next()
 }
 
 /// What a user without a tenant could be on instead.
@@ -395,7 +574,7 @@ fn tiers_that_help(judge: &Judge<'_>, key: &Target) -> Vec<Remedy> {
 
 /// What could be bought, found by trying: each base plan in place of the present one, each add-on
 /// beside what is held.
-fn purchases(
+pub fn purchases(
     judge: &Judge<'_>,
     add_ons_help: bool,
     would_allow: impl Fn(&Plans<'_>) -> bool,

@@ -1,6 +1,9 @@
 //! Rules 7 to 11 of SPEC 4 for one module or feature.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use entitled::{
     domain::{
@@ -12,7 +15,7 @@ use entitled::{
         tenants::Billing,
         time::Timestamp,
     },
-    engine::{Person, TenantFacts, World},
+    engine::{Counts, NOTHING_COUNTED, Person, TenantFacts, World},
 };
 
 use super::{
@@ -27,10 +30,13 @@ pub struct Judge<'a> {
     pub facts: &'a TenantFacts,
     pub person: Option<&'a Person>,
     pub tree: &'a Tree,
+    pub counts: &'a Counts,
     pub at: Timestamp,
     pub twist: Twist,
     /// Where the facts that were looked at begin and end.
     pub looked_at: RefCell<BTreeSet<Timestamp>>,
+    /// Whether a condition was asked, which may look at more than it takes to answer it.
+    pub asked_conditions: Cell<bool>,
     /// What may be named as well where a role or tier allowed.
     pub ties: RefCell<Vec<(Reason, Source)>>,
 }
@@ -83,7 +89,19 @@ impl<'a> Judge<'a> {
         twist: Twist,
     ) -> Self {
         let (looked_at, ties) = (RefCell::default(), RefCell::default());
-        Self { world, facts, person, tree, at, twist, looked_at, ties }
+        let counts = &NOTHING_COUNTED;
+        let asked_conditions = Cell::new(false);
+        Self { world, facts, person, tree, counts, at, twist, looked_at, asked_conditions, ties }
+    }
+
+    pub fn counting(self, counts: &'a Counts) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// The same tenant, without the user.
+    pub fn alone(&self) -> Self {
+        let alone = Self::new(self.world, self.facts, None, self.tree, self.at, self.twist);
+        alone.counting(self.counts)
     }
 
     pub fn look_at_base(&self) {

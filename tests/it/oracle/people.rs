@@ -15,11 +15,13 @@ use entitled::{
     },
     engine::people::{HeldRole, HeldSeat},
 };
+use serde_json::{Value, json};
 
 use super::{
     holdings::{self, plan_source},
     judge::Twist,
     keys::{Judge, Ruling},
+    wanted::Wanted,
 };
 
 /// The contexts of a tenant, each with the one above it.
@@ -38,7 +40,7 @@ pub fn way_up(tree: &Tree, from: &ContextKey) -> Vec<ContextKey> {
 /// long, the texts don't say which is named.
 pub struct Permit {
     pub ruling: Ruling,
-    pub field: (&'static str, String),
+    pub field: (&'static str, Vec<String>),
 }
 
 impl Judge<'_> {
@@ -122,7 +124,7 @@ impl Judge<'_> {
     }
 
     /// What the ancestor itself, no user of it, would be told; nothing where it has no standing.
-    fn as_lender(&self, target: &Target) -> Option<Ruling> {
+    pub fn as_lender(&self, target: &Target) -> Option<Ruling> {
         if self.facts.tenant.suspension.is_some() {
             return None;
         }
@@ -144,12 +146,13 @@ impl Judge<'_> {
         Some(self.target(target, &holdings::now(self)))
     }
 
-    /// Rule 13: the permission, then the tier. None where neither is asked for.
-    pub fn rule_13(&self, question: &Question) -> Option<Permit> {
+    /// Rule 13: the permissions, then the tiers. None where neither is asked for. Reading 33: of
+    /// several that are each enough, the first that is held, as listed.
+    pub fn rule_13(&self, wanted: &Wanted, on: Option<&ContextKey>) -> Option<Permit> {
         let mut last = None;
-        if let Some(permission) = &question.permission {
-            let allow = self.permission(permission, question.context.as_ref());
-            let field = ("permission", permission.to_string());
+        for any in &wanted.permissions {
+            let allow = any.iter().find_map(|permission| self.permission(permission, on));
+            let field = ("permission", any.iter().map(ToString::to_string).collect());
             let refuse = || Ruling::refuse(Reason::PermissionDenied, Source::Nothing);
             let ruling = allow.unwrap_or_else(refuse);
             if !ruling.allowed {
@@ -157,18 +160,36 @@ impl Judge<'_> {
             }
             last = Some(Permit { ruling, field });
         }
-        if let Some(wanted) = &question.tier_at_least {
-            let ruling = self.tier_at_least(wanted);
-            // Reading 21: of both, the last one judged gives the reason (D3).
-            if ruling.allowed {
-                *self.ties.borrow_mut() = vec![];
+        for tier in &wanted.tiers {
+            let ruling = self.tier_at_least(tier);
+            let field = ("tier", vec![tier.to_string()]);
+            if !ruling.allowed {
+                return Some(Permit { ruling, field });
             }
-            last = Some(Permit { ruling, field: ("tier", wanted.to_string()) });
+            // Reading 21: of both, the last one judged gives the reason (D3).
+            *self.ties.borrow_mut() = vec![];
+            last = Some(Permit { ruling, field });
         }
         last
     }
 
-    fn permission(&self, wanted: &PermissionKey, on: Option<&ContextKey>) -> Option<Ruling> {
+    /// What an application is told beside `permission_denied`. Reading 34: a tier that is asked for
+    /// is told where it is what's missing. None is told that takes a code, as in D10.
+    pub fn data_of_rule_13(&self, field: &(&str, Vec<String>)) -> Option<Value> {
+        let (kind, missing) = field;
+        let tier = if *kind == "tier" {
+            missing.first().cloned()
+        } else {
+            let mut tiers = holdings::on_offer(self, Audience::User).into_iter();
+            let permits = |it: &&PlanVersion| {
+                it.content.permissions.iter().any(|it| missing.contains(&it.to_string()))
+            };
+            tiers.find(permits).map(|it| it.plan.to_string())
+        };
+        tier.map(|tier| json!({ "requiredTier": tier, "upgradeRequired": true }))
+    }
+
+    pub fn permission(&self, wanted: &PermissionKey, on: Option<&ContextKey>) -> Option<Ruling> {
         let person = self.person?;
         let way = on.map(|on| way_up(self.tree, on)).unwrap_or_default();
         let roles = person.here.roles.iter().chain(&person.everywhere.roles);
@@ -242,9 +263,10 @@ impl Judge<'_> {
         held.content.rank >= self.world.catalog.plans[wanted].rank
     }
 
-    /// What helps where rule 13 refused.
-    pub fn helps_rule_13(&self, question: &Question, field: &str) -> Vec<Remedy> {
-        let wanted = question.tier_at_least.as_ref().filter(|_| field == "tier");
+    /// What helps where rule 13 refused for want of a tier, if of one.
+    pub fn helps_rule_13(&self, tier: Option<&String>) -> Vec<Remedy> {
+        let tiers = self.world.catalog.plans.keys();
+        let wanted = tier.and_then(|tier| tiers.into_iter().find(|it| it.as_str() == tier));
         let Some(wanted) = wanted else { return vec![Remedy::ContactAdmin] };
         let all = holdings::on_offer(self, Audience::User).into_iter();
         let passing = all.filter(|it| self.passes(it, wanted)).map(|it| it.plan.clone());

@@ -11,14 +11,14 @@ use entitled::{
         checks::{Mode, Question},
         contexts::ContextKey,
         grants::{Grant, GrantState},
-        keys::{EntitlementKey, FeatureKey, ModuleKey, PlanKey, TenantKey},
+        keys::{EntitlementKey, FeatureKey, GuardKey, ModuleKey, PlanKey, TenantKey},
         overrides::{Effect, Override},
         plans::PlanVersion,
         subscriptions::SubscriptionStatus,
         tenants::{Billing, Suspension, Tenant},
         time::{Span, Timestamp},
     },
-    engine::{Gating, Holding, Person, TenantFacts, World},
+    engine::{Counts, Gating, Holding, Person, TenantFacts, World},
 };
 use rand::{
     Rng, SeedableRng,
@@ -28,6 +28,7 @@ use rand::{
 use serde_json::Map;
 
 use super::{
+    counted::moments,
     crowds::permissions,
     people::{Tree, way_up},
 };
@@ -37,13 +38,15 @@ const QUESTIONS: usize = 10;
 /// At how many instants each of them is asked.
 const INSTANTS: usize = 5;
 /// Days on which something can begin or end.
-const DAYS: u32 = 16;
+pub const DAYS: u32 = 16;
 
 /// One world, one tenant in it, and what is asked about it.
 pub struct Case {
     pub world: World,
     pub facts: TenantFacts,
     pub tree: Tree,
+    /// Nothing is asked about what was before.
+    pub present: Timestamp,
     pub questions: Vec<Asked>,
 }
 
@@ -51,6 +54,9 @@ pub struct Case {
 pub struct Asked {
     pub question: Question,
     pub person: Option<Person>,
+    pub counts: Counts,
+    /// When what is counted changes by itself.
+    pub moments: BTreeSet<Timestamp>,
     pub instants: Vec<Timestamp>,
 }
 
@@ -97,7 +103,7 @@ fn of_tenant(world: &World, facts: &TenantFacts) -> BTreeSet<Timestamp> {
 }
 
 pub fn day(day: u32) -> Timestamp {
-    Timestamp::from_micros(1_767_225_600_000_000).plus_days(day) // 2026-01-01
+    Timestamp::from_micros(1_771_545_600_000_000).plus_days(day) // 2026-02-20, so that a February ends
 }
 
 pub struct Maker {
@@ -128,8 +134,11 @@ impl Maker {
             // A seat from further up must not help here.
             facts.tenant.suspension = Some(suspension());
         }
-        let alone = boundaries(&world, &facts, None);
-        let together = boundaries(&world, &facts, Some(&person));
+        let present = self.present();
+        if !nobody {
+            self.since(&mut facts, present);
+        }
+        let counts = self.usage(&world, (&facts, &person, &tree), present);
         let questions = (0..QUESTIONS)
             .map(|_| {
                 let question = self.question(&world, &tree, nobody);
@@ -137,12 +146,36 @@ impl Maker {
                     let path = question.context.as_ref().map(|on| way_up(&tree, on));
                     Person { path: path.unwrap_or_default(), ..person.clone() }
                 });
-                let near = if person.is_some() { &together } else { &alone };
-                let instants = (0..INSTANTS).map(|_| self.instant(near)).collect();
-                Asked { question, person, instants }
+                let user = counts.user.clone().filter(|_| person.is_some());
+                let counts = Counts { user, ..counts.clone() };
+                let about = (&facts, person.as_ref(), &tree);
+                let moments = moments(&world, about, &counts, &question, present);
+                let near = boundaries(&world, &facts, person.as_ref());
+                let instants = (0..INSTANTS)
+                    .map(|_| {
+                        // Of the many resets of an hour most are alike.
+                        let few = self.pick(&[3, 3, 400]);
+                        let moments = moments.iter().copied().filter(|it| *it <= day(DAYS + 1));
+                        let moments: Vec<_> = moments.take(few).collect();
+                        let counted = !moments.is_empty() && self.chance(40);
+                        self.instant(if counted { &moments } else { &near }).max(present)
+                    })
+                    .collect();
+                Asked { question, person, counts, moments, instants }
             })
             .collect();
-        Case { world, facts, tree, questions }
+        Case { world, facts, tree, present, questions }
+    }
+
+    /// What was before the first of the base subscriptions that are known.
+    fn since(&mut self, facts: &mut TenantFacts, present: Timestamp) {
+        facts.tenant.created_at = self.long_ago();
+        let follows = facts.base.first().is_some_and(|first| first.from <= present);
+        if follows && self.chance(50) {
+            let since = self.long_ago();
+            facts.base_since = Some(since);
+            facts.tenant.created_at = facts.tenant.created_at.min(since);
+        }
     }
 
     pub fn facts(&mut self, world: &World, held: &[Arc<PlanVersion>], key: &str) -> TenantFacts {
@@ -283,10 +316,17 @@ impl Maker {
             8..10 => (true, self.rng.random_range(1..=3)),
             _ => (false, 0),
         };
+        let guards: Vec<GuardKey> = catalog.guards.keys().cloned().collect();
+        let guard = self.chance(30).then(|| self.pick(&guards));
+        let usage = self.chance(if guard.is_some() { 30 } else { 22 });
+        let entitled = module || count > 0;
+        // What is counted or guarded would be refused for other reasons too often.
+        let entitled = entitled && !((usage || guard.is_some()) && self.chance(60));
+        let (module, count) = if entitled { (module, count) } else { (false, 0) };
         features.truncate(count);
-        let alone = !module && count == 0;
-        let tier = self.chance(if alone { 40 } else { 8 });
-        let permission = (alone && !tier) || self.chance(12);
+        let alone = !entitled && !usage && guard.is_none();
+        let tier = self.chance(if alone { 40 } else { 7 });
+        let permission = (alone && !tier) || self.chance(10);
         let tiers: Vec<PlanKey> = world
             .plans
             .iter()
@@ -296,7 +336,7 @@ impl Maker {
         let mut contexts: Vec<ContextKey> = tree.keys().cloned().collect();
         contexts.push(ContextKey { kind: "club".parse().unwrap(), id: "new".parse().unwrap() });
         let somewhere = permission && !nobody && self.chance(80);
-        Question {
+        let mut question = Question {
             user: (nobody || self.chance(60)).then(|| "u1".parse().unwrap()),
             mode: self.pick(&[Mode::Tenant, Mode::Internal, Mode::Impersonation, Mode::Platform]),
             module: module.then(|| self.pick(&modules)),
@@ -305,7 +345,14 @@ impl Maker {
             permission: permission.then(|| self.pick(&permissions())),
             context: somewhere.then(|| self.pick(&contexts)),
             tier_at_least: tier.then(|| self.pick(&tiers)),
+            guard,
+            resource: self.resource(),
+            ..Question::blank()
+        };
+        if usage {
+            self.usage_asked(world, &mut question);
         }
+        question
     }
 
     /// On a boundary, a microsecond beside it, or anywhere.

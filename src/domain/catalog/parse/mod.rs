@@ -12,7 +12,10 @@ use super::{
     model::{Catalog, DefaultRoute, Settings},
     node::{self, Format},
 };
-use crate::{domain::keys::BadKey, error::Fault};
+use crate::{
+    domain::{conditions::Scope, keys::BadKey},
+    error::Fault,
+};
 
 mod guards;
 mod modules;
@@ -33,14 +36,37 @@ const MAX_ENTRIES: usize = 5_000;
 const MAX_PLANS: usize = 500;
 const MAX_ROUTES: usize = 20_000;
 
+/// Why a document is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Somebody wants it to become the catalog.
+    Applied,
+    /// It was the catalog before, perhaps of an older version of the service.
+    Stored,
+}
+
 /// Reads a catalog.
 ///
 /// # Errors
 /// Every fault of the document at once, up to 500, each with its place in it.
 pub fn parse(text: &str, format: Format) -> Result<Catalog, Vec<Fault>> {
+    parse_for(text, format, Reading::Applied)
+}
+
+/// Reads a catalog that was applied before. A condition whose expression can't be used any more
+/// never holds ([`Catalog::unusable_conditions`]).
+///
+/// # Errors
+/// As [`parse`], but for expressions.
+pub fn parse_stored(text: &str, format: Format) -> Result<Catalog, Vec<Fault>> {
+    parse_for(text, format, Reading::Stored)
+}
+
+fn parse_for(text: &str, format: Format, reading: Reading) -> Result<Catalog, Vec<Fault>> {
     let findings = Findings::default();
-    let catalog = node::read(text, format, &findings)
-        .map(|tree| read(&Cursor { node: &tree, path: String::new(), findings: &findings }));
+    let catalog = node::read(text, format, &findings).map(|tree| {
+        read(&Cursor { node: &tree, path: String::new(), findings: &findings }, reading)
+    });
     let faults = findings.into_faults();
     match catalog {
         Some(catalog) if faults.is_empty() => Ok(catalog),
@@ -48,18 +74,20 @@ pub fn parse(text: &str, format: Format) -> Result<Catalog, Vec<Fault>> {
     }
 }
 
-fn read(document: &Cursor<'_>) -> Catalog {
+fn read(document: &Cursor<'_>, reading: Reading) -> Catalog {
     let root = document.record(&SECTIONS);
     let modules = section(&root, "modules", MAX_ENTRIES, |item| modules::module(&item));
     let bundles = section(&root, "bundles", MAX_ENTRIES, |item| modules::bundle(&item));
     let features = section(&root, "features", MAX_ENTRIES, |item| modules::feature(&item));
     let plans = section(&root, "plans", MAX_PLANS, |item| plans::plan(&item, &features));
+    let scope = Scope::of(features.iter().map(|(key, draft)| (key, &draft.feature)));
+    let expressions = guards::Expressions::new(scope, reading);
     let catalog = Catalog {
         modules,
         bundles,
         plans,
         roles: section(&root, "roles", MAX_ENTRIES, |item| roles::role(&item)),
-        guards: section(&root, "guards", MAX_ENTRIES, |item| guards::guard(&item)),
+        guards: section(&root, "guards", MAX_ENTRIES, |item| guards::guard(&item, &expressions)),
         routes: root.get("routes").map(|list| routes::routes(&list)).unwrap_or_default(),
         settings: root.get("settings").map(|item| settings(&item)).unwrap_or_default(),
         features: features.into_iter().map(|(key, draft)| (key, draft.feature)).collect(),

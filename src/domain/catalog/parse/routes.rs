@@ -6,35 +6,13 @@ use super::{
     super::{
         cursor::Cursor,
         findings::{Kind, quoted},
-        model::Route,
+        model::{METHODS, Route},
     },
     MAX_ROUTES, guards,
 };
 
 /// Longest pattern, in characters.
 const MAX_PATH: usize = 1_000;
-
-/// The methods that a route can name: an unknown one would be a misspelling that guards nothing.
-const METHODS: [&str; 18] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "QUERY",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-    "REPORT",
-];
 
 pub(super) fn routes(list: &Cursor<'_>) -> Vec<Route> {
     let items = list.items("a list of routes").unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::{
     domain::catalog::{
         Catalog, FeatureKind, FeatureValue, Format, Limit, ModuleSelection, Reset, UsageKind,
-        parse, to_json, value_for,
+        parse, parse_stored, to_json, value_for,
     },
     error::Fault,
 };
@@ -84,4 +84,22 @@ fn the_canonical_document_parses_back() {
         assert_eq!(parse(&document, Format::Json).as_ref(), Ok(&catalog), "{document}");
         assert_eq!(parse(&document, Format::Yaml).as_ref(), Ok(&catalog), "{document}");
     }
+}
+
+#[test]
+fn a_stored_catalog_keeps_conditions_that_can_no_longer_be_used() {
+    let text = "guards: {g: {conditions: [{unless: gone, reason: r, code: C, message: M}]}}";
+    check(text, "guards.g.conditions[0].unless", "there is no variable “gone”");
+    let catalog = parse_stored(text, Format::Yaml).unwrap();
+    assert_eq!(catalog.guards["g"].conditions[0].unless.text(), "gone");
+    assert_eq!(catalog.unusable_conditions().count(), 1);
+    assert_eq!(yaml(&text.replace("gone", "'true'")).unusable_conditions().count(), 0);
+}
+
+#[test]
+fn a_condition_knows_the_features_that_stand_anywhere_in_the_document() {
+    yaml(
+        "guards: {g: {conditions: [{unless: features.n.used < 3, reason: r, code: C, message: M}]}}\n\
+         features: {n: {name: N, type: limit}}",
+    );
 }

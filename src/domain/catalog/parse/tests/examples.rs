@@ -83,7 +83,7 @@ roles:
   a: {name: A, context: shop, inherits: b, permissions: [X]}
   b: {context: platform, bypass: true}
 guards:
-  g: {description: D, module: m, features: [on, conf], match: any, all_permissions: [Y, X], any_permission: [X], tier_at_least: t, limit: {feature: calls}, conditions: [{unless: "a\n&& b", reason: r, code: C, message: M, status: 402, data: [], before_limit: true}]}
+  g: {description: D, module: m, features: [on, conf], match: any, all_permissions: [Y, X], any_permission: [X], tier_at_least: t, limit: {feature: calls}, conditions: [{unless: "resource.a\n&& user.id == 'b'", reason: r, code: C, message: M, status: 402, data: [], before_limit: true}]}
 routes:
   - {methods: [PUT, GET], path: "/a/{x}/**", module: m, features: [on], match: any, permission: X, guard: g}
   - {path: "/", allow_blocked: true}

@@ -222,7 +222,7 @@ fn roles_and_guards() {
         ("before: true", "before", "“before_limit”"),
     ] {
         let entry = format!(
-            "{{g: {{conditions: [{{unless: a, reason: r, code: C, message: M, {fields}}}]}}}}"
+            "{{g: {{conditions: [{{unless: resource.a, reason: r, code: C, message: M, {fields}}}]}}}}"
         );
         check_in("guards", &entry, &format!("guards.g.conditions[0].{field}"), part);
     }

@@ -112,7 +112,7 @@ fn retail() -> (World, TenantFacts) {
         overdue_since: None,
         quantity: 1,
     };
-    let world = World::new(Arc::new(catalog), 1, plans, Gating::Enforced, 1);
+    let world = World::new(Arc::new(catalog), 1, plans, Gating::BySettings, 1);
     (world, TenantFacts::new(tenant, vec![holding], 2))
 }
 

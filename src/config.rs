@@ -259,7 +259,7 @@ impl Settings {
     /// Whether refusals are enforced.
     #[must_use]
     pub fn gating(&self) -> Gating {
-        if self.gating { Gating::Enforced } else { Gating::OffByEnvironment }
+        if self.gating { Gating::BySettings } else { Gating::OffByEnvironment }
     }
 
     /// How the database at `path` is opened.

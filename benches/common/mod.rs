@@ -30,7 +30,7 @@ pub async fn start(database: &Path, durability: Durability) -> (SocketAddr, Serv
     let keyring = Arc::new(Keyring::new(Some(&Secret::new(ROOT_KEY))).unwrap());
     let options = StoreOptions { durability, ..StoreOptions::at(database) };
     let clock = Clock::system();
-    let (cache, gating) = (CacheOptions::default(), Gating::Enforced);
+    let (cache, gating) = (CacheOptions::default(), Gating::BySettings);
     let service =
         Service::open(&options, cache, gating, Policy::default(), clock.clone(), keyring.clone())
             .unwrap();

@@ -44,6 +44,7 @@ pub mod people;
 pub mod plans;
 pub mod requests;
 pub mod reservations;
+pub mod rollout;
 pub mod subscriptions;
 pub mod tenants;
 pub mod time;

@@ -11,7 +11,7 @@ use crate::{
         usage::LimitState,
     },
     engine::{
-        Counts, Gating, NOTHING_COUNTED, Person, TenantFacts, World, conditions,
+        Counts, NOTHING_COUNTED, Person, TenantFacts, World, conditions,
         entitled::{self, Standing, blocked, entitled, switched_off},
         entitlements::DEMO_LIMIT,
         limits::{self, Judged},
@@ -19,6 +19,7 @@ use crate::{
         needs::{LimitNeed, Needs},
         permit,
         remedies::{self, Refused},
+        rollout,
         ruling::{Ruling, denied},
         standing::{self, Block},
         trace::Desk,
@@ -98,32 +99,55 @@ fn decide_at(desk: &mut Desk<'_>, question: &Question, needs: &Needs<'_>) -> Dec
 
     // 5. Where the rollout doesn't enforce, the truth is worked out, and only rules 7, 13 and 15
     // refuse.
-    match desk.world.gating {
-        Gating::Enforced => {
-            desk.step(5, None, Outcome::Pass, || "The rollout enforces here.".into());
-            let (ended, block) = truth(desk, question, needs);
-            answer(desk, ended, block)
-        }
-        Gating::OffByEnvironment => {
-            desk.step(5, None, Outcome::Allow, || "ENABLE_ENTITLEMENTS_GATING is false.".into());
-            let (truth, block) = truth(desk, question, needs);
-            let refuses_always =
-                matches!(truth.ruling.reason, Reason::PermissionDenied | Reason::Condition);
-            if truth.ruling.is_allow() || refuses_always {
-                return answer(desk, truth, block);
-            }
-            let open = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
-            let stands = switched_off(desk, needs).unwrap_or_else(|| open.clone());
-            let mut stands = permitted(desk, question, needs, stands, Limits::NotEnforced);
-            if stands.ruling.is_allow() {
-                // Also where a role or tier permits what the block refuses.
-                stands.ruling = open;
-            }
-            stands.limit = stands.limit.or(truth.limit);
-            let would_reason = truth.ruling.reason;
-            Decision { would_allow: false, would_reason, ..answer(desk, stands, None) }
-        }
+    let gate = rollout::gate(desk);
+    let outcome = if gate.is_open() { Outcome::Allow } else { Outcome::Pass };
+    desk.step(5, None, outcome, || gate.told());
+    let (truth, block) = truth(desk, question, needs);
+    let refuses_always =
+        matches!(truth.ruling.reason, Reason::PermissionDenied | Reason::Condition);
+    if truth.ruling.is_allow() || refuses_always {
+        return answer(desk, truth, block);
     }
+    let (would_reason, limit) = (truth.ruling.reason, truth.limit.clone());
+    let mut stands = if gate.is_open() {
+        let ruling = switched_off(desk, needs).unwrap_or_else(left_open);
+        permitted(desk, question, needs, ruling, Limits::NotEnforced)
+    } else {
+        match with_modules_left_open(desk, question, needs, block.as_ref()) {
+            // What refuses now is enforced.
+            Some(stands) if !stands.ruling.is_allow() => return answer(desk, stands, None),
+            Some(stands) => stands,
+            None => return answer(desk, truth, block),
+        }
+    };
+    if stands.ruling.is_allow() {
+        // Also where a role or tier permits what the block refuses.
+        stands.ruling = left_open();
+    }
+    stands.limit = stands.limit.or(limit);
+    Decision { enforced: false, would_allow: false, would_reason, ..answer(desk, stands, None) }
+}
+
+/// What is said where only the rollout keeps something open.
+fn left_open() -> Ruling {
+    Ruling::allow(Reason::GatingDisabled, Source::Rollout)
+}
+
+/// A refusal again, without what belongs to modules that the rollout leaves open; none where it asks
+/// for nothing of them. What blocks the tenant is no matter of a module.
+fn with_modules_left_open(
+    desk: &mut Desk<'_>,
+    question: &Question,
+    needs: &Needs<'_>,
+    block: Option<&Block<'_>>,
+) -> Option<Ended> {
+    let key = rollout::left_open(desk, needs).filter(|_| block.is_none())?;
+    desk.step(5, Some(key), Outcome::Allow, || {
+        "Not enforced: its module is among the rollout's unenforced_modules.".into()
+    });
+    let standing = Standing::ModulesLeftOpen;
+    let ruling = entitled(desk, needs, standing);
+    Some(permitted(desk, question, needs, ruling, Limits::Of(standing)))
 }
 
 /// Rule 2.
@@ -295,6 +319,9 @@ fn limit_holds(
     how: Limits,
 ) -> Result<Option<Judged>, Box<(Ruling, LimitState)>> {
     match how {
+        Limits::Of(Standing::ModulesLeftOpen) if desk.world.leaves_feature_open(need.feature) => {
+            Ok(None)
+        }
         Limits::Of(standing) => {
             let verdict = entitled::feature(desk, need.feature, standing);
             limits::judge(desk, need, verdict).map(Some)
@@ -342,7 +369,7 @@ fn answer(desk: &Desk<'_>, needs: &Needs<'_>, ended: Ended, block: Option<Block<
         condition: ruling.condition.map(|refusing| refusing.words),
         message,
         fields: ruling.fields,
-        enforced: desk.world.gating == Gating::Enforced,
+        enforced: !rollout::gate(desk).is_open(),
         would_allow: allowed,
         would_reason: ruling.reason,
         source: ruling.source,

@@ -13,11 +13,13 @@ use crate::domain::{
     keys::{FeatureKey, ModuleKey},
 };
 
-/// Whether a subscription blocks the tenant.
+/// How the tenant stands: whether a subscription blocks it, and what is enforced of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Open,
     Blocked,
+    /// Not blocked, and what belongs to modules that the rollout leaves open isn't enforced.
+    ModulesLeftOpen,
 }
 
 /// Whether a check of a blocked tenant goes on to rule 7: only where everything asked for stays
@@ -73,8 +75,11 @@ fn module(desk: &mut Desk<'_>, key: &ModuleKey, standing: Standing) -> Verdict {
     if let Some(killed) = verdict::module_kill(desk, key) {
         return killed;
     }
-    if standing == Standing::Open || stays_available(desk, key) {
-        return lent::module(desk, key);
+    match standing {
+        Standing::ModulesLeftOpen if desk.world.leaves_module_open(key) => return Verdict::open(),
+        Standing::Open | Standing::ModulesLeftOpen => return lent::module(desk, key),
+        Standing::Blocked if stays_available(desk, key) => return lent::module(desk, key),
+        Standing::Blocked => {}
     }
     let judge = |desk: &mut Desk<'_>| verdict::module(desk, key);
     lent::while_blocked(desk, &key.into(), judge).unwrap_or_else(Verdict::zero)
@@ -85,8 +90,10 @@ pub(super) fn feature(desk: &mut Desk<'_>, key: &FeatureKey, standing: Standing)
     if let Some(killed) = verdict::feature_kill(desk, key) {
         return killed;
     }
-    if standing == Standing::Open {
-        return lent::feature(desk, key);
+    match standing {
+        Standing::ModulesLeftOpen if desk.world.leaves_feature_open(key) => return Verdict::open(),
+        Standing::Open | Standing::ModulesLeftOpen => return lent::feature(desk, key),
+        Standing::Blocked => {}
     }
     let module = desk.world.catalog.features.get(key).and_then(|feature| feature.module.clone());
     match module {

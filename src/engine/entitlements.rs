@@ -14,10 +14,11 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        Gating, Holding, Subject, TenantFacts, World, decide,
+        Holding, Subject, TenantFacts, World, decide,
         holdings::{Personal, holdings},
         lent, limits,
         remedies::Offers,
+        rollout,
         standing::{self, grace_until},
         trace::Desk,
     },
@@ -146,7 +147,7 @@ pub fn entitlements(world: &World, subject: Subject<'_>, at: Timestamp) -> Entit
         version: super::decide::version(&page.desk),
         valid_until: page.desk.next,
         blocked_reason,
-        enforced: world.gating == Gating::Enforced,
+        enforced: !rollout::gate(&page.desk).is_open(),
         plan,
         modules,
         features,
@@ -191,7 +192,7 @@ impl<'a> Page<'a> {
         let personal = holdings(&mut self.desk);
         let is_suspended = self.facts.tenant.suspension.is_some();
         match blocked {
-            Some(_) if is_suspended || self.world.gating == Gating::Enforced => {
+            Some(_) if is_suspended || !rollout::gate(&self.desk).is_open() => {
                 Personal { permissions: Vec::new(), ..personal }
             }
             Some(_) | None => personal,

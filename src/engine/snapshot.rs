@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     people::{CompiledRole, compile},
+    rollout::Bucket,
     routes::RouteTable,
 };
 use crate::domain::{
@@ -19,6 +20,7 @@ use crate::domain::{
     keys::{EntitlementKey, PlanKey, RoleKey, TenantKey},
     overrides::Override,
     plans::PlanVersion,
+    rollout::StoredRollout,
     subscriptions::SubscriptionStatus,
     tenants::{Billing, Tenant},
     time::Timestamp,
@@ -33,8 +35,10 @@ pub struct World {
     pub catalog_version: u32,
     /// The newest version of every plan, lowest rank first, then by key.
     pub plans: Vec<Arc<PlanVersion>>,
-    /// Whether refusals are enforced.
+    /// What the environment says of the gates.
     pub gating: Gating,
+    /// What the settings say of them.
+    pub rollout: StoredRollout,
     /// The service-wide version of the latest change to anything above.
     pub version: u64,
     /// The routes of the catalog, to be searched.
@@ -45,17 +49,18 @@ pub struct World {
     roles: HashMap<RoleKey, Arc<CompiledRole>>,
 }
 
-/// Whether refusals by subscription and entitlement are enforced (rule 5).
+/// Whether the environment lets the settings of the rollout decide (rule 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gating {
-    /// They are.
-    Enforced,
-    /// They are worked out and reported, but everything is open: the environment says so.
+    /// It does.
+    BySettings,
+    /// Refusals are worked out and reported, but everything is open, whatever the settings say.
     OffByEnvironment,
 }
 
 impl World {
-    /// Compiles what a catalog says. `plans` holds the newest version of each of its plans.
+    /// Compiles what a catalog says. `plans` holds the newest version of each of its plans. It
+    /// enforces everywhere that the environment lets it.
     #[must_use]
     pub fn new(
         catalog: Arc<Catalog>,
@@ -72,7 +77,14 @@ impl World {
             .collect();
         let roles = compile(&catalog);
         let routes = RouteTable::new(&catalog.routes);
-        Self { catalog, catalog_version, plans, gating, version, routes, offered, roles }
+        let rollout = StoredRollout::default();
+        Self { catalog, catalog_version, plans, gating, rollout, version, routes, offered, roles }
+    }
+
+    /// The same world under these settings of the rollout.
+    #[must_use]
+    pub fn with_rollout(self, rollout: StoredRollout) -> Self {
+        Self { rollout, ..self }
     }
 
     /// A world without a catalog: everything is unknown.
@@ -117,6 +129,8 @@ impl World {
 pub struct TenantFacts {
     /// The tenant itself.
     pub tenant: Tenant,
+    /// Where the rollout has it.
+    pub bucket: Bucket,
     /// Base subscriptions that are in effect or scheduled, by start.
     pub base: Vec<Holding>,
     /// Since when base subscriptions have followed each other without a gap up to the first of
@@ -171,6 +185,7 @@ impl TenantFacts {
             rank.then_with(|| a.plan.plan.cmp(&b.plan.plan)).then_with(|| a.id.cmp(&b.id))
         });
         Self {
+            bucket: Bucket::of_tenant(&tenant.key),
             tenant,
             base,
             base_since: None,

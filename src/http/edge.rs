@@ -76,6 +76,7 @@ impl Default for EdgeSettings {
             "/api/v1/check/batch",
             "/api/v1/admin/legacy/import",
             "/api/v1/admin/routes/coverage",
+            "/api/v1/admin/rollout",
         ];
         Self {
             body_bytes: 64 * 1024,

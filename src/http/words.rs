@@ -17,6 +17,7 @@ use crate::{
         people::UserEntitlementStatus,
         requests::{RequestKind, RequestState},
         reservations::ReservationState,
+        rollout::{RolloutMode, RolloutSource},
         subscriptions::SubscriptionStatus,
         tenants::Billing,
     },
@@ -153,6 +154,8 @@ word_types! {
     RequestKind = ["request", "create", "update"];
     RequestState = ["open", "approved", "declined", "withdrawn", "expired"];
     ReservationState = ["open", "settled", "released", "expired"];
+    RolloutMode = ["off", "shadow", "enforce"];
+    RolloutSource = ["environment", "settings"];
     Range = ["day", "week", "month"];
     Outcome = ["pass", "allow", "refuse"];
     Access = ["entitled", "always_on", "rbac_only"];

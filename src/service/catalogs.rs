@@ -17,6 +17,7 @@ use crate::{
     store::{
         ReadTx, WriteTx, activation_codes,
         catalogs::{self, StoredCatalog, Use},
+        rollout,
         snapshots::read_catalog,
     },
 };
@@ -245,9 +246,14 @@ fn refuse_what_is_in_use(
         let kind = |f: &crate::domain::catalog::Feature| std::mem::discriminant(&f.kind);
         gone(new.features.get(*key).map(kind).as_ref(), &kind(feature))
     });
+    let left_open = rollout::get(tx)?.settings.unenforced_modules;
     for key in modules {
         let users = pinned.iter().filter(|(plan, _)| plan.content.modules.contains(key));
         faults.extend(users.map(|(plan, by)| in_use("modules", key.as_str(), Some(plan), by)));
+        if left_open.contains(key) {
+            let message = "is among the rollout's unenforced_modules; take it out there first";
+            faults.push(Fault::new(format!("modules.{key}"), message));
+        }
         let uses = catalogs::uses_of_key(tx, key.as_str())?;
         faults.extend(uses.iter().map(|by| in_use("modules", key.as_str(), None, by)));
     }

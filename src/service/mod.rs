@@ -40,6 +40,7 @@ mod provisioning;
 pub mod questions;
 pub mod requests;
 pub mod roles;
+pub mod rollout;
 pub mod seats;
 pub mod subscriptions;
 pub mod tenants;

@@ -37,6 +37,8 @@ macro_rules! for_each_permission {
             CacheManage = "cache:manage";
             /// Reading the rollout.
             RolloutRead = "rollout:read";
+            /// Changing the rollout.
+            RolloutWrite = "rollout:write";
             /// Seeing, making, changing and removing overrides.
             OverridesManage = "overrides:manage";
             /// Reading requests for overrides.
@@ -152,6 +154,7 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::KeysManage         => [All,   No,     No,     No,     No,     No],
         P::CacheManage        => [All,   No,     No,     No,     No,     No],
         P::RolloutRead        => [All,   All,    All,    No,     No,     No],
+        P::RolloutWrite       => [All,   No,     No,     No,     No,     No],
         P::OverridesManage    => [All,   All,    No,     No,     No,     No],
         P::RequestsRead       => [All,   All,    No,     No,     Own,    No],
         P::RequestsWrite      => [All,   All,    No,     No,     Own,    No],

@@ -140,10 +140,13 @@ fn not_an_ancestor(pool: &TenantKey, holder: &TenantKey) -> Error {
     ))
 }
 
-/// The world as a change sees it: that in memory, unless the catalog has changed since.
+/// The world as a change sees it: that in memory, unless the catalog or the rollout has changed
+/// since.
 pub(super) fn world(tx: &WriteTx<'_>, memory: &Memory) -> Result<Arc<World>> {
     let known = memory.world.load_full();
-    if store::catalogs::newest_version(tx.read())? == known.catalog_version {
+    if store::catalogs::newest_version(tx.read())? == known.catalog_version
+        && store::rollout::revision(tx.read())? == known.rollout.revision
+    {
         return Ok(known);
     }
     Ok(Arc::new(load_world(tx.read(), known.gating)?))

@@ -26,6 +26,7 @@ pub mod requests;
 pub mod reservations;
 pub mod retention;
 pub mod roles;
+pub mod rollout;
 pub mod seats;
 pub mod snapshots;
 mod sql;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use rusqlite::ErrorCode;
 
-use super::{ReadTx, catalogs, grants, overrides, sql::Count, subscriptions, tenants};
+use super::{ReadTx, catalogs, grants, overrides, rollout, sql::Count, subscriptions, tenants};
 use crate::{
     domain::{
         catalog::{Catalog, parse_stored, resolve},
@@ -118,14 +118,20 @@ pub fn load_world(tx: &ReadTx<'_>, gating: Gating) -> Result<World> {
         .conn
         .prepare_cached("SELECT global_version FROM service_state WHERE id = 1")?
         .query_row([], |row| row.get(0))?;
-    let Some(stored) = catalogs::newest(tx)? else { return Ok(World::empty(gating)) };
+    let rollout = rollout::get(tx)?;
+    let Some(stored) = catalogs::newest(tx)? else {
+        let mut world = World::empty(gating);
+        world.version = version.0;
+        return Ok(world.with_rollout(rollout));
+    };
     let catalog = read_catalog(&stored)?;
     let mut plans = Vec::new();
     for key in resolve(&catalog).into_keys() {
         let plan = catalogs::newest_plan(tx, &key)?;
         plans.push(Arc::new(plan.ok_or_else(|| Error::internal("a plan has no version"))?));
     }
-    Ok(World::new(Arc::new(catalog), stored.version, plans, gating, version.0))
+    let world = World::new(Arc::new(catalog), stored.version, plans, gating, version.0);
+    Ok(world.with_rollout(rollout))
 }
 
 /// A stored document as a catalog. It was valid when it was applied.

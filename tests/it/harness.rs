@@ -57,7 +57,7 @@ pub struct Given {
 impl Default for Given {
     fn default() -> Self {
         Self {
-            gating: Gating::Enforced,
+            gating: Gating::BySettings,
             cache: CacheOptions::default(),
             policy: Policy::default(),
             edge: |_| {},

@@ -50,6 +50,7 @@ mod retail;
 mod retail_routes;
 mod roles;
 mod rollback;
+mod rollout;
 mod schema;
 mod seats;
 mod sources;

@@ -179,6 +179,10 @@ impl Operation {
             "record_usage" => json!({"tenant": tenant, "feature": "branches", "set": 1}),
             "consume_usage" | "reserve_usage" => json!({"tenant": tenant, "feature": "users"}),
             "settle_reservation" => json!({"amount": 1}),
+            // Judges nobody otherwise.
+            "set_rollout" => {
+                json!({"mode": "enforce", "percent": 100, "exclude": ["nobody"]})
+            }
             "record_activity" => json!({"user": "u1", "action": "shift.opened"}),
             "allocate_seat" => json!({"expires_at": "2026-06-01T00:00:00Z"}),
             "transfer_seat" => json!({"to": "u4"}),

@@ -59,6 +59,7 @@ fn the_table_says_what_the_specification_says() {
         P::KeysManage,
         P::CacheManage,
         P::ExpiryRun,
+        P::RolloutWrite,
         P::ActivationCodesManage,
         P::PlatformRolesWrite,
     ];

@@ -153,7 +153,7 @@ async fn a_stored_condition_that_cannot_be_used_any_more_closes_its_guard_and_no
     // As a version of the service would have accepted it that knew more.
     tamper(&app, "UPDATE catalogs SET document = replace(document, 'open', 'open || tenant.old')");
 
-    let world = Store::inspect(&app.database, |tx| load_world(tx, Gating::Enforced)).unwrap();
+    let world = Store::inspect(&app.database, |tx| load_world(tx, Gating::BySettings)).unwrap();
 
     let unusable: Vec<_> = world.catalog.unusable_conditions().collect();
     let [(place, reason)] = unusable.as_slice() else { panic!("{unusable:?}") };

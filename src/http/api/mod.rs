@@ -20,6 +20,7 @@ pub mod parts;
 mod personal;
 pub mod requests;
 pub mod roles;
+pub mod rollout;
 pub mod seats;
 pub mod subscriptions;
 pub mod tenants;
@@ -48,7 +49,7 @@ pub type Apis = (
     grants::GrantsApi,
     audit::AuditApi,
     api_keys::ApiKeysApi,
-    cache::CacheApi,
+    (cache::CacheApi, rollout::RolloutApi),
     overrides::OverridesApi,
     activation_codes::ActivationCodesApi,
     overrides_report::OverridesReportApi,
@@ -96,7 +97,7 @@ pub fn apis(service: &Service) -> Apis {
         grants::GrantsApi(service()),
         audit::AuditApi(service()),
         api_keys::ApiKeysApi(service()),
-        cache::CacheApi(service()),
+        (cache::CacheApi(service()), rollout::RolloutApi(service())),
         overrides::OverridesApi(service()),
         activation_codes::ActivationCodesApi(service()),
         overrides_report::OverridesReportApi(service()),
@@ -140,6 +141,8 @@ enum Tag {
     Roles,
     /// What happened.
     Audit,
+    /// How far enforcement goes.
+    Rollout,
     /// Who may call.
     Keys,
     /// The service itself.

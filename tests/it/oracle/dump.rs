@@ -8,8 +8,9 @@ use super::worlds::Case;
 pub fn dump(case: &Case) -> String {
     let Case { world, facts, .. } = case;
     let mut text = format!(
-        "gating {:?}, grace {} days, {:?}, demo {}, suspended {}, tried {:?}\n",
+        "gating {:?}, {:?}, grace {} days, {:?}, demo {}, suspended {}, tried {:?}\n",
         world.gating,
+        world.rollout.settings,
         world.catalog.settings.overdue_grace_days,
         facts.tenant.billing,
         facts.tenant.demo,

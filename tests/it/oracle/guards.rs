@@ -7,14 +7,15 @@ use entitled::domain::{
     keys::{FeatureKey, PermissionKey},
     time::Timestamp,
 };
-use entitled::engine::Gating;
 use rand::Rng;
 use serde_json::{Value, json};
 
 use super::{
     crowds::permissions,
     holdings::{self, Plans},
+    judge::block,
     keys::Judge,
+    rollout::{leaves_open, reaches},
     wanted::LimitWanted,
     worlds::{Maker, day},
 };
@@ -90,9 +91,12 @@ impl Saying {
             // Reading 40: where the rollout does not enforce, everything is open that is not off.
             Self::HasFeature => {
                 let target = Target::Feature("f1".parse().unwrap());
-                match judge.world.gating {
-                    Gating::Enforced => judge.as_is(&target, plans).allowed,
-                    Gating::OffByEnvironment => judge.kill_switch_on(&target).is_none(),
+                let is_on = judge.kill_switch_on(&target).is_none();
+                let is_listed = leaves_open(judge.world, &target) && block(judge).is_none();
+                if !reaches(judge.world, judge.facts) {
+                    is_on
+                } else {
+                    judge.as_is(&target, plans).allowed || (is_listed && is_on)
                 }
             }
             Self::IsOfTier => {

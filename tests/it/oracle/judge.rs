@@ -5,17 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use entitled::{
-    domain::{
-        catalog::{Audience, Condition, FeatureValue, Limit, Match, Target},
-        checks::{Code, Question, Reason, RefusingCondition, Remedy, Source},
-        keys::FeatureKey,
-        plans::PlanVersion,
-        tenants::Billing,
-        time::Timestamp,
-        usage::LimitState,
-    },
-    engine::Gating,
+use entitled::domain::{
+    catalog::{Audience, Condition, FeatureValue, Limit, Match, Target},
+    checks::{Code, Question, Reason, RefusingCondition, Remedy, Source},
+    keys::FeatureKey,
+    plans::PlanVersion,
+    tenants::Billing,
+    time::Timestamp,
+    usage::LimitState,
 };
 use serde_json::Value;
 
@@ -24,6 +21,7 @@ use super::{
     holdings::{self, Plans},
     keys::{Judge, Ruling},
     limits,
+    rollout::{leaves_open, reaches},
     wanted::Wanted,
     worlds::{Asked, Case, boundaries},
 };
@@ -74,6 +72,7 @@ pub enum Twist {
     AsksEveryConditionBeforeTheLimit,
     AsksEveryConditionAfterTheLimit,
     LeavesConditionsOutWhenNotEnforced,
+    OpensEverythingBesideAListedModule,
 }
 
 /// The part of an answer that `valid_until` is a promise about.
@@ -125,6 +124,8 @@ struct Walk {
 struct Way<'w> {
     /// What rules 7 to 12 say of a module or feature.
     ask: &'w dyn Fn(&Target) -> Ruling,
+    /// Limits that are not asked at all.
+    passes_over: &'w dyn Fn(&FeatureKey) -> bool,
     limits_refuse: bool,
     conditions_refuse: bool,
 }
@@ -176,18 +177,30 @@ pub fn judge(case: &Case, asked: &Asked, at: Timestamp, twist: Twist) -> Verdict
 /// Rule 5 and D8: once as if enforced; where the rollout does not enforce, once more with only
 /// rules 3, 7, 13 and 15 able to refuse.
 fn both_ways(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> (Answer, Option<Target>) {
-    let enforced = judge.world.gating == Gating::Enforced;
+    let mut enforced = reaches(judge.world, judge.facts);
     let would = match judge.bypass(question) {
         Some(pass) => Walk::of(pass, None, Code::PermissionDenied, BTreeMap::new()),
         None => as_if_enforced(judge, question, wanted),
     };
-    let (would_allow, would_reason) = (would.allowed, would.reason);
-    let actual = if enforced || would.allowed || judge.facts.tenant.suspension.is_some() {
+    let (mut would_allow, mut would_reason) = (would.allowed, would.reason);
+    let again =
+        if enforced { with_modules_left_open(judge, question, wanted, &would) } else { None };
+    let actual = if let Some(walk) = again {
+        enforced = !walk.allowed;
+        if walk.allowed {
+            Walk { reason: Reason::GatingDisabled, source: Source::Rollout, ..walk }
+        } else {
+            // What refuses now is enforced.
+            (would_allow, would_reason) = (false, walk.reason);
+            walk
+        }
+    } else if enforced || would.allowed || judge.facts.tenant.suspension.is_some() {
         would
     } else {
         let open = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
         let way = Way {
             ask: &|target| judge.kill_switch_on(target).unwrap_or_else(|| open.clone()),
+            passes_over: &|_| false,
             limits_refuse: judge.twist == Twist::EnforcesALimitWhileTheRolloutIsOff,
             conditions_refuse: judge.twist != Twist::LeavesConditionsOutWhenNotEnforced,
         };
@@ -220,6 +233,40 @@ fn both_ways(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> (Answer
     (answer, about)
 }
 
+/// A refusal again, with what belongs to listed modules open but for rule 7. A block is no matter of a
+/// module.
+fn with_modules_left_open(
+    judge: &Judge<'_>,
+    question: &Question,
+    wanted: &Wanted,
+    would: &Walk,
+) -> Option<Walk> {
+    let refuses_always =
+        matches!(would.code, Some(Code::TenantBlocked | Code::PermissionDenied | Code::Condition));
+    let world = judge.world;
+    let limits = wanted.limits.iter().map(|it| Target::Feature(it.feature.clone()));
+    let asks_for_one = wanted.targets().into_iter().chain(limits).any(|it| leaves_open(world, &it));
+    if would.allowed || refuses_always || judge.facts.tenant.demo || !asks_for_one {
+        return None;
+    }
+    let plans = holdings::now(judge);
+    let beside = judge.twist == Twist::OpensEverythingBesideAListedModule;
+    let open = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
+    let way = Way {
+        ask: &|target| match judge.kill_switch_on(target) {
+            Some(killed) => killed,
+            None if beside || leaves_open(world, target) => open.clone(),
+            None => judge.target_with_seat(target, &plans),
+        },
+        passes_over: &|feature| leaves_open(world, &Target::Feature(feature.clone())),
+        limits_refuse: true,
+        conditions_refuse: true,
+    };
+    let walk = walk(judge, question, wanted, &way);
+    let limit = walk.limit.clone().or_else(|| would.limit.clone().filter(|_| walk.allowed));
+    Some(Walk { limit, ..walk })
+}
+
 fn as_if_enforced(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> Walk {
     // Rule 3.
     let all = wanted.targets();
@@ -232,7 +279,9 @@ fn as_if_enforced(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> Wa
     }
     let plans = holdings::now(judge);
     let ask = |target: &Target| judge.as_is(target, &plans);
-    let way = Way { ask: &ask, limits_refuse: true, conditions_refuse: true };
+    let passes_over = |_: &FeatureKey| false;
+    let way =
+        Way { ask: &ask, passes_over: &passes_over, limits_refuse: true, conditions_refuse: true };
     // Rule 4: only rules 7, 13 and 15 are left. Reading 1: also an always-on module reads `demo`
     // there, because rule 8 is among those that a demo tenant satisfies.
     // Rule 6.
@@ -254,7 +303,7 @@ fn as_if_enforced(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> Wa
     Walk { limit: walk.limit, ..blocked(reason, source, walk.about) }
 }
 
-fn block(judge: &Judge<'_>) -> Option<(Reason, Source)> {
+pub fn block(judge: &Judge<'_>) -> Option<(Reason, Source)> {
     match judge.facts.tenant.billing {
         Billing::Direct => None,
         Billing::Subscription => {
@@ -360,7 +409,7 @@ fn by_condition(it: &Condition) -> Walk {
 /// Reading 36: where nothing gives the last limit the allow reads `active`, whatever gives others.
 fn rule_14(judge: &Judge<'_>, wanted: &Wanted, way: &Way<'_>, plans: &Plans<'_>) -> Option<Walk> {
     let (mut last, mut data): (Option<Walk>, _) = (None, None);
-    for it in &wanted.limits {
+    for it in wanted.limits.iter().filter(|it| !(way.passes_over)(&it.feature)) {
         let about = Target::Feature(it.feature.clone());
         // As things stand, also where the rollout does not enforce.
         let ruling = judge.as_is(&about, plans);

@@ -18,6 +18,7 @@ mod judge;
 mod keys;
 mod limits;
 mod people;
+mod rollout;
 mod wanted;
 mod worlds;
 
@@ -160,6 +161,7 @@ fn the_oracle_can_fail() {
         Twist::AsksEveryConditionBeforeTheLimit,
         Twist::AsksEveryConditionAfterTheLimit,
         Twist::LeavesConditionsOutWhenNotEnforced,
+        Twist::OpensEverythingBesideAListedModule,
     ];
     assert_eq!(never_told(all.to_vec(), 400), [Twist::None]);
 }

@@ -122,9 +122,11 @@ impl Maker {
     fn case(&mut self) -> Case {
         let catalog = self.catalog();
         let versions = self.plan_versions(&catalog);
-        let gating = if self.chance(80) { Gating::Enforced } else { Gating::OffByEnvironment };
+        let gating = if self.chance(80) { Gating::BySettings } else { Gating::OffByEnvironment };
         let version = self.rng.random_range(1..100);
         let world = World::new(Arc::new(catalog), 2, versions.newest.clone(), gating, version);
+        let rollout = self.rollout(&world);
+        let world = world.with_rollout(rollout);
         let nobody = self.chance(8);
         let mut facts =
             if nobody { TenantFacts::nobody() } else { self.facts(&world, &versions.held, "acme") };

@@ -132,19 +132,6 @@ impl Decision {
         let of_condition = self.condition.as_ref().and_then(|condition| condition.status);
         of_condition.unwrap_or_else(|| self.code.map_or(200, Code::status))
     }
-
-    /// The reason as it stands in every answer: that of a condition is the catalog's own word.
-    #[must_use]
-    pub fn reason_text(&self) -> &str {
-        self.condition.as_ref().map_or(self.reason.as_str(), |condition| &condition.reason)
-    }
-
-    /// The code as it stands in every answer.
-    #[must_use]
-    pub fn code_text(&self) -> Option<&str> {
-        let of_condition = self.condition.as_ref().map(|condition| condition.code.as_str());
-        of_condition.or(self.code.map(Code::as_str))
-    }
 }
 
 /// A condition of a guard that refuses.

@@ -75,7 +75,7 @@ fn of_target(
         let holds = own.expires_at.is_none_or(|end| at < end);
         layers.push(layer("user_entitlement", holds, None, own.expires_at));
     }
-    let givers = givers(&mut Desk::new(world, facts, at).about(person));
+    let givers = givers(&mut Desk::new(world, facts, at).with(Subject::new(facts, person)));
     for giver in &givers.active {
         let (enabled, value) = from_plan(giver, target);
         let source = match giver.kind {

@@ -259,8 +259,3 @@ pub(super) fn data(state: &LimitState, can_upgrade: bool) -> serde_json::Value {
     };
     json!({"currentCount": state.used, "limit": limit, "upgradeRequired": can_upgrade})
 }
-
-/// Whether a question asks for no limit.
-pub(super) fn asks_for_none(needs: &Needs<'_>) -> bool {
-    needs.limits().next().is_none()
-}

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        catalog::{Catalog, Condition, Guard, Match},
+        catalog::{Condition, Guard, Match},
         checks::{Question, UsageAsked},
         keys::{FeatureKey, ModuleKey, PermissionKey, PlanKey},
     },
@@ -33,11 +33,7 @@ impl<'a> From<&'a UsageAsked> for LimitNeed<'a> {
 
 impl<'a> Needs<'a> {
     pub fn of(world: &'a World, question: &'a Question) -> Self {
-        Self::in_catalog(&world.catalog, question)
-    }
-
-    pub fn in_catalog(catalog: &'a Catalog, question: &'a Question) -> Self {
-        let guard = question.guard.as_ref().and_then(|guard| catalog.guards.get(guard));
+        let guard = question.guard.as_ref().and_then(|guard| world.catalog.guards.get(guard));
         Self { question, guard }
     }
 

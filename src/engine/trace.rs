@@ -66,11 +66,6 @@ impl<'a> Desk<'a> {
         self.supposed_tier
     }
 
-    /// The same desk for a question about a user.
-    pub fn about(self, person: Option<&'a Person>) -> Self {
-        Self { person, ..self }
-    }
-
     /// The same desk with a notebook for the explanation.
     pub fn explaining(self) -> Self {
         Self { explanation: Some(Explanation::default()), ..self }

@@ -16,6 +16,9 @@ plans:
   basic: {name: Basic, rank: 1, modules: [shop], features: {calls: 10, orders: 5}}
   large: {name: Large, rank: 2, modules: [shop], features: {calls: 10, orders: 50}}
 guards:
+  frugal:
+    limit: {feature: orders}
+    conditions: [{unless: features.calls.used < 2, reason: busy, code: BUSY, message: Busy.}]
   fair: {conditions: [{unless: resource.is_fair, reason: unfair, code: UNFAIR, message: Not fair.}]}
 routes:
   - {path: '/fair/**', guard: fair}
@@ -115,4 +118,24 @@ guards:
         places,
         ["guards.a.any_permission", "guards.b.all_permissions", "guards.c.conditions[0].reason"]
     );
+}
+
+#[tokio::test]
+async fn a_condition_sees_the_same_usage_in_a_check_and_when_taking() {
+    let app = app().await;
+    let used = json!({"tenant": "acme", "feature": "calls", "set": 2});
+    app.backend().post("/api/v1/usage", used).await.expect(200);
+    let body = json!({"tenant": "acme", "guard": "frugal"});
+    assert_eq!(app.check(body.clone()).await["reason"], "busy");
+    // With an idempotency key what is in memory refuses nothing by itself: the writer decides.
+    for key in [None, Some("k-1")] {
+        let mut body = body.clone();
+        body["idempotency_key"] = json!(key);
+        for path in ["/api/v1/usage/consume", "/api/v1/usage/reserve"] {
+            let mut body = body.clone();
+            body.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            let answer = app.backend().post(path, body).await.expect(200).body;
+            assert_eq!(answer["reason"], "busy", "{path} {key:?}: {answer:#}");
+        }
+    }
 }

@@ -256,7 +256,11 @@ impl Step {
         for (feature, amount) in &limits {
             counted.push((feature, *amount, measured(tx, &current, &whose, feature)?));
         }
-        let counts = counts(tx, counted.iter().map(|(feature, _, (whose, _))| (*feature, whose)))?;
+        let counts = match &question.guard {
+            // Its conditions may look at any limit.
+            Some(_) => all_counts(tx, &whose)?,
+            None => counts(tx, counted.iter().map(|(feature, _, (whose, _))| (*feature, whose)))?,
+        };
         let (subject, now) = (current.subject(&counts), tx.now());
         let (mut decision, explanation) = if take.check.explain {
             let (decision, trace) = engine::explain(&current.world, subject, &question, now);
@@ -290,6 +294,15 @@ impl Step {
         let checked = Checked { decision, explanation };
         Ok((Taken { checked, taken, reservation }, events))
     }
+}
+
+/// Everything that was counted, as the change sees it.
+fn all_counts(tx: &WriteTx<'_>, whose: &CountedFor) -> Result<Counts> {
+    let load = |subject: CountedFor| store::usage::load(tx.read(), &subject).map(Arc::new);
+    let of_tenant =
+        whose.tenant.clone().map(|tenant| load(CountedFor { tenant: Some(tenant), user: None }));
+    let of_user = whose.user.as_ref().map(|_| load(whose.clone()));
+    Ok(Counts { tenant: of_tenant.transpose()?, user: of_user.transpose()? })
 }
 
 /// What was counted of the limits asked for, as the change sees it.

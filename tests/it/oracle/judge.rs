@@ -20,8 +20,8 @@ use super::{
     guards,
     holdings::{self, Plans},
     keys::{Judge, Ruling},
-    limits,
-    rollout::{leaves_open, reaches},
+    limits::{active, rule_14},
+    rollout::{reaches, with_modules_left_open},
     wanted::Wanted,
     worlds::{Asked, Case, boundaries},
 };
@@ -107,27 +107,27 @@ pub struct Verdict {
 
 /// One way through the requirements of a question.
 #[derive(Clone)]
-struct Walk {
-    allowed: bool,
-    reason: Reason,
-    source: Source,
-    code: Option<Code>,
-    fields: BTreeMap<&'static str, Vec<String>>,
+pub struct Walk {
+    pub allowed: bool,
+    pub reason: Reason,
+    pub source: Source,
+    pub code: Option<Code>,
+    pub fields: BTreeMap<&'static str, Vec<String>>,
     /// The requirement that decided: on a refusal the refused key.
-    about: Option<Target>,
-    condition: Option<(RefusingCondition, String)>,
-    limit: Option<LimitState>,
-    data: Option<Value>,
+    pub about: Option<Target>,
+    pub condition: Option<(RefusingCondition, String)>,
+    pub limit: Option<LimitState>,
+    pub data: Option<Value>,
 }
 
 /// One way to ask the requirements.
-struct Way<'w> {
+pub struct Way<'w> {
     /// What rules 7 to 12 say of a module or feature.
-    ask: &'w dyn Fn(&Target) -> Ruling,
+    pub ask: &'w dyn Fn(&Target) -> Ruling,
     /// Limits that are not asked at all.
-    passes_over: &'w dyn Fn(&FeatureKey) -> bool,
-    limits_refuse: bool,
-    conditions_refuse: bool,
+    pub passes_over: &'w dyn Fn(&FeatureKey) -> bool,
+    pub limits_refuse: bool,
+    pub conditions_refuse: bool,
 }
 
 /// Answers as of `at`, without remedies.
@@ -233,40 +233,6 @@ fn both_ways(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> (Answer
     (answer, about)
 }
 
-/// A refusal again, with what belongs to listed modules open but for rule 7. A block is no matter of a
-/// module.
-fn with_modules_left_open(
-    judge: &Judge<'_>,
-    question: &Question,
-    wanted: &Wanted,
-    would: &Walk,
-) -> Option<Walk> {
-    let refuses_always =
-        matches!(would.code, Some(Code::TenantBlocked | Code::PermissionDenied | Code::Condition));
-    let world = judge.world;
-    let limits = wanted.limits.iter().map(|it| Target::Feature(it.feature.clone()));
-    let asks_for_one = wanted.targets().into_iter().chain(limits).any(|it| leaves_open(world, &it));
-    if would.allowed || refuses_always || judge.facts.tenant.demo || !asks_for_one {
-        return None;
-    }
-    let plans = holdings::now(judge);
-    let beside = judge.twist == Twist::OpensEverythingBesideAListedModule;
-    let open = Ruling::allow(Reason::GatingDisabled, Source::Rollout);
-    let way = Way {
-        ask: &|target| match judge.kill_switch_on(target) {
-            Some(killed) => killed,
-            None if beside || leaves_open(world, target) => open.clone(),
-            None => judge.target_with_seat(target, &plans),
-        },
-        passes_over: &|feature| leaves_open(world, &Target::Feature(feature.clone())),
-        limits_refuse: true,
-        conditions_refuse: true,
-    };
-    let walk = walk(judge, question, wanted, &way);
-    let limit = walk.limit.clone().or_else(|| would.limit.clone().filter(|_| walk.allowed));
-    Some(Walk { limit, ..walk })
-}
-
 fn as_if_enforced(judge: &Judge<'_>, question: &Question, wanted: &Wanted) -> Walk {
     // Rule 3.
     let all = wanted.targets();
@@ -337,7 +303,7 @@ impl Judge<'_> {
 /// Rules 7 to 15: entitlement first, permission second, limits third, conditions around those. The
 /// last entitlement gives the reason of an allow, else the last permission or tier, else what gives
 /// the last limit.
-fn walk(judge: &Judge<'_>, question: &Question, wanted: &Wanted, way: &Way<'_>) -> Walk {
+pub fn walk(judge: &Judge<'_>, question: &Question, wanted: &Wanted, way: &Way<'_>) -> Walk {
     let entitled = entitlements(wanted, way.ask);
     if let Some(refused) = entitled.as_ref().filter(|it| !it.allowed) {
         return refused.clone();
@@ -388,12 +354,6 @@ fn walk(judge: &Judge<'_>, question: &Question, wanted: &Wanted, way: &Way<'_>) 
     Walk { limit, data, ..allowed }
 }
 
-/// Reading 43: what a demo tenant passes it passes as one.
-fn active(judge: &Judge<'_>) -> Ruling {
-    let reason = if judge.facts.tenant.demo { Reason::Demo } else { Reason::Active };
-    Ruling::allow(reason, Source::Tenant)
-}
-
 fn by_condition(it: &Condition) -> Walk {
     let ruling = Ruling::refuse(Reason::Condition, Source::Catalog);
     let (reason, code) = (it.reason.clone(), it.code.clone());
@@ -403,36 +363,6 @@ fn by_condition(it: &Condition) -> Walk {
         data: it.data.clone(),
         ..Walk::of(ruling, None, Code::Condition, BTreeMap::new())
     }
-}
-
-/// None where no limit was asked for.
-/// Reading 36: where nothing gives the last limit the allow reads `active`, whatever gives others.
-fn rule_14(judge: &Judge<'_>, wanted: &Wanted, way: &Way<'_>, plans: &Plans<'_>) -> Option<Walk> {
-    let (mut last, mut data): (Option<Walk>, _) = (None, None);
-    for it in wanted.limits.iter().filter(|it| !(way.passes_over)(&it.feature)) {
-        let about = Target::Feature(it.feature.clone());
-        // As things stand, also where the rollout does not enforce.
-        let ruling = judge.as_is(&about, plans);
-        let state = judge.limit(it, &ruling, plans);
-        let full = !judge.has_room(&state);
-        // Only past a limit that something gives.
-        let warns = ruling.allowed && judge.warns(&it.feature);
-        if full && !warns && way.limits_refuse {
-            let reached = Ruling::refuse(Reason::LimitReached, ruling.source);
-            let fields = BTreeMap::from([("feature", vec![it.feature.to_string()])]);
-            let data = Some(limits::data(&state, judge.must_upgrade(&state)));
-            let reached = Walk::of(reached, Some(about), Code::LimitReached, fields);
-            return Some(Walk { limit: Some(state), data, ..reached });
-        }
-        if full && warns {
-            // Reading 42: of several the last that was passed.
-            data = Some(limits::data(&state, false));
-        }
-        let given = if ruling.allowed { ruling } else { active(judge) };
-        let walk = Walk::of(given, Some(about), Code::LimitReached, BTreeMap::new());
-        last = Some(Walk { limit: Some(state), ..walk });
-    }
-    last.map(|last| Walk { data, ..last })
 }
 
 /// Reading 2: a refusal of the whole tenant names no keys, because SPEC's table of refusals gives
@@ -532,7 +462,7 @@ fn fields_of(refused: &[(Ruling, FeatureKey)]) -> BTreeMap<&'static str, Vec<Str
 }
 
 impl Walk {
-    fn of(
+    pub fn of(
         ruling: Ruling,
         about: Option<Target>,
         code: Code,

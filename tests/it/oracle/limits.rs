@@ -1,6 +1,9 @@
 //! Rule 14 of SPEC 4, with SPEC 7: how much there may be, how much there is, and what would help.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use entitled::{
     domain::{
@@ -8,7 +11,7 @@ use entitled::{
             Audience, FeatureKind, FeatureValue, Limit, LimitPer, LimitSpec, OnLimit, Target,
             UsageKind,
         },
-        checks::{Remedy, Source},
+        checks::{Code, Reason, Remedy, Source},
         keys::{EntitlementKey, FeatureKey},
         overrides::Effect,
         plans::PlanVersion,
@@ -23,10 +26,10 @@ use serde_json::{Value, json};
 use super::{
     calendar::{self, Period},
     holdings::{self, Plans},
-    judge::{Twist, purchases},
+    judge::{Twist, Walk, Way, purchases},
     keys::{Judge, Ruling},
     people::Tree,
-    wanted::LimitWanted,
+    wanted::{LimitWanted, Wanted},
 };
 
 /// What a demo tenant reads.
@@ -242,4 +245,45 @@ pub fn expiries(counts: &Counts) -> BTreeSet<Timestamp> {
     let all = [&counts.tenant, &counts.user].into_iter().flatten().map(Arc::as_ref);
     let counts = all.flat_map(|facts| facts.values());
     counts.flat_map(|it| it.reserved.iter().map(|reserved| reserved.expires_at)).collect()
+}
+
+/// None where no limit was asked for.
+/// Reading 36: where nothing gives the last limit the allow reads `active`, whatever gives others.
+pub fn rule_14(
+    judge: &Judge<'_>,
+    wanted: &Wanted,
+    way: &Way<'_>,
+    plans: &Plans<'_>,
+) -> Option<Walk> {
+    let (mut last, mut passed): (Option<Walk>, _) = (None, None);
+    for it in wanted.limits.iter().filter(|it| !(way.passes_over)(&it.feature)) {
+        let about = Target::Feature(it.feature.clone());
+        // As things stand, also where the rollout does not enforce.
+        let ruling = judge.as_is(&about, plans);
+        let state = judge.limit(it, &ruling, plans);
+        let full = !judge.has_room(&state);
+        // Only past a limit that something gives.
+        let warns = ruling.allowed && judge.warns(&it.feature);
+        if full && !warns && way.limits_refuse {
+            let reached = Ruling::refuse(Reason::LimitReached, ruling.source);
+            let fields = BTreeMap::from([("feature", vec![it.feature.to_string()])]);
+            let data = Some(data(&state, judge.must_upgrade(&state)));
+            let reached = Walk::of(reached, Some(about), Code::LimitReached, fields);
+            return Some(Walk { limit: Some(state), data, ..reached });
+        }
+        if full && warns {
+            // Reading 42: of several the last that was passed.
+            passed = Some(data(&state, false));
+        }
+        let given = if ruling.allowed { ruling } else { active(judge) };
+        let walk = Walk::of(given, Some(about), Code::LimitReached, BTreeMap::new());
+        last = Some(Walk { limit: Some(state), ..walk });
+    }
+    last.map(|last| Walk { data: passed, ..last })
+}
+
+/// Reading 43: what a demo tenant passes it passes as one.
+pub fn active(judge: &Judge<'_>) -> Ruling {
+    let reason = if judge.facts.tenant.demo { Reason::Demo } else { Reason::Active };
+    Ruling::allow(reason, Source::Tenant)
 }

@@ -1,0 +1,67 @@
+/** Small things to show beside others: how long a trial runs, how much of a limit is used. */
+import { useEffect, useId, useState } from 'react';
+import type { ReactNode } from 'react';
+import type { FeatureKey } from '../keys/names.js';
+import { useEntitlements, useLimit } from './hooks.js';
+import { nameOf } from './locked.js';
+import { useProvided } from './provider.js';
+import { fill } from './texts.js';
+
+const HOUR = 3_600_000;
+
+/** How long the trial of the plan still runs. Shows nothing where there is none. */
+export function TrialBadge({ className = 'entitled-trial' }: { className?: string }): ReactNode {
+  const { plan } = useEntitlements();
+  const { texts } = useProvided();
+  const [now, setNow] = useState(Date.now);
+  const end = plan?.status === 'trialing' ? plan.trial_expires_at : null;
+  useEffect(() => {
+    if (end === null) return;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), 60_000);
+    return () => clearInterval(timer);
+  }, [end]);
+  if (end === null) return null;
+  const hours = Math.ceil((Date.parse(end) - now) / HOUR);
+  const days = Math.ceil(hours / 24);
+  const text = !(hours > 0)
+    ? texts.trialEnded
+    : hours < 24
+      ? fill(texts.trialHours, { hours })
+      : days === 1
+        ? texts.trialLastDay
+        : fill(texts.trialDays, { days });
+  return (
+    <time className={className} dateTime={end}>
+      {text}
+    </time>
+  );
+}
+
+/** What a meter takes. */
+export interface LimitMeterProps {
+  limit: FeatureKey;
+  /** What it is called; the name of the feature if left out. */
+  label?: string;
+  className?: string;
+}
+
+/** How much of a limit is used, as a meter with its words. */
+export function LimitMeter({ limit: key, label, className = 'entitled-limit' }: LimitMeterProps): ReactNode {
+  const { loading, unlimited, limit, used, reason } = useLimit(key);
+  const { texts, names } = useProvided();
+  const id = useId();
+  const known = !loading && reason !== 'unavailable' && reason !== 'unknown_key';
+  const text = !known
+    ? texts.limitUnknown
+    : fill(unlimited ? texts.limitUnlimited : texts.limitUsed, { used, limit: limit ?? 0 });
+  return (
+    <span className={className} data-full={known && !unlimited && used >= (limit ?? 0)}>
+      <span id={id}>{label ?? nameOf(names, key)}</span>{' '}
+      {known && !unlimited && (
+        <meter aria-labelledby={id} min={0} max={Math.max(limit ?? 0, 1)} value={Math.min(used, limit ?? 0)} />
+      )}{' '}
+      <span>{text}</span>
+    </span>
+  );
+}

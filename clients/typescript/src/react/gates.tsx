@@ -1,0 +1,104 @@
+/** Show, hide, lock or disable by what may be used. */
+import { Children, cloneElement, isValidElement, useEffect, useId, useRef } from 'react';
+import type { ReactElement, ReactNode, SyntheticEvent } from 'react';
+import type { Access, Need } from './access.js';
+import { useAccess } from './hooks.js';
+import { Forbidden, Locked, useReasonText } from './locked.js';
+
+/** What a gate takes: what is needed, and what to do without it. */
+export interface EntitlementGateProps extends Need {
+  children?: ReactNode;
+  /**
+   * What is shown where it is denied. `hide` (if left out): nothing. `lock`: the reason and what
+   * would help. `disable`: the children, which can't be used, with the reason.
+   */
+  mode?: 'hide' | 'lock' | 'disable';
+  /** What is shown instead where it is denied. */
+  fallback?: ReactNode | ((access: Access) => ReactNode);
+  /** What is shown until it is known. */
+  loading?: ReactNode;
+}
+
+/** Shows its children where everything that is named may be used. */
+export function EntitlementGate(props: EntitlementGateProps): ReactNode {
+  const { children, mode = 'hide', fallback, loading, ...need } = props;
+  const access = useAccess(need);
+  const replaced = useReplaced(access);
+  if (access.allowed) return children;
+  if (mode === 'disable' && fallback === undefined) {
+    if (access.loading && loading !== undefined) return loading;
+    return <Disabled access={access}>{children}</Disabled>;
+  }
+  if (access.loading) return loading;
+  if (typeof fallback === 'function') return fallback(access);
+  if (fallback !== undefined) return fallback;
+  return mode === 'lock' ? <Denied access={access} focus={replaced} /> : null;
+}
+
+/** The same as {@link EntitlementGate}, for one feature. */
+export function FeatureGate(props: EntitlementGateProps): ReactNode {
+  return <EntitlementGate {...props} />;
+}
+
+/** What a guard of a route takes. */
+export interface RequireProps extends Omit<EntitlementGateProps, 'mode'> {}
+
+/** Shows its children where a module may be used, and else why not. For routes. */
+export function RequireModule(props: RequireProps & { module: NonNullable<Need['module']> }): ReactNode {
+  return <EntitlementGate {...props} mode="lock" />;
+}
+
+/** Shows its children where the user has a permission, and else a plain refusal. For routes. */
+export function RequirePermission(props: RequireProps & { permission: NonNullable<Need['permission']> }): ReactNode {
+  return <EntitlementGate {...props} mode="lock" />;
+}
+
+function Denied({ access, focus }: { access: Access; focus: boolean }): ReactNode {
+  return access.kind === 'permission' && access.reason === 'permission_denied' ? (
+    <Forbidden focus={focus} />
+  ) : (
+    <Locked access={access} focus={focus} />
+  );
+}
+
+/** Whether something that was shown has just been locked, so that a focus inside it was lost. */
+function useReplaced(access: Access): boolean {
+  const was = useRef(access.status);
+  const replaced = was.current === 'allowed' && access.denied;
+  useEffect(() => {
+    was.current = access.status;
+  }, [access.status]);
+  return replaced;
+}
+
+function Disabled({ access, children }: { access: Access; children: ReactNode }): ReactNode {
+  const id = useId();
+  const { title, body } = useReasonText(access);
+  const text = access.loading ? '' : `${title}. ${body}`;
+  return (
+    <>
+      {Children.map(children, (child) => (isValidElement(child) ? disable(child as ReactElement<Loose>, id, text) : child))}
+      <span id={id} hidden>
+        {text}
+      </span>
+    </>
+  );
+}
+
+type Loose = Record<string, unknown>;
+
+function disable(child: ReactElement<Loose>, describedby: string, title: string): ReactElement {
+  const said = { 'aria-disabled': true, 'aria-describedby': describedby, title: title || undefined };
+  if (child.type !== 'button' && child.type !== 'a') return cloneElement(child, { ...said, disabled: true });
+  // It stays in the order of the keyboard, so that the reason can be found; only it does nothing.
+  const stopped: Loose = { onClick: stop, onDoubleClick: stop, onPointerDown: undefined, onMouseDown: undefined };
+  const keys = Object.keys(child.props).filter((name) => /^on(Key|Touch|Pointer|Mouse)/.test(name));
+  for (const name of keys) stopped[name] = undefined;
+  if (child.type === 'button') return cloneElement(child, { ...said, ...stopped, type: 'button' });
+  return cloneElement(child, { ...said, ...stopped, href: undefined, role: 'link', tabIndex: 0 });
+}
+
+function stop(event: SyntheticEvent): void {
+  event.preventDefault();
+  event.stopPropagation();
+}

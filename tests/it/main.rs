@@ -56,6 +56,7 @@ mod seats;
 mod sources;
 mod storage;
 mod subscriptions;
+mod suite;
 mod tampering;
 mod tenants;
 mod tidy;

@@ -19,10 +19,10 @@ pub async fn seed(seed: &Seed) -> Result<Vec<Shown>> {
             seed.context(&readers, club, Some(store)).await?;
         }
     }
-    seed.role(&readers, "olga", "store_owner", "store:harbour").await?;
-    seed.role(&readers, "max", "store_manager", "store:market").await?;
-    seed.role(&readers, "lea", "club_lead", "club:harbour-crime").await?;
-    seed.role(&readers, "mo", "club_moderator", "club:market-poetry").await?;
+    seed.role(&readers, "olga", "store_owner", Some("store:harbour")).await?;
+    seed.role(&readers, "max", "store_manager", Some("store:market")).await?;
+    seed.role(&readers, "lea", "club_lead", Some("club:harbour-crime")).await?;
+    seed.role(&readers, "mo", "club_moderator", Some("club:market-poetry")).await?;
     seed.tier(&readers, "rea", "member").await?;
     seed.tier(&readers, "pat", "privileged").await?;
 
@@ -31,7 +31,7 @@ pub async fn seed(seed: &Seed) -> Result<Vec<Shown>> {
     seed.plan(&corner, "network", Status::Active, None).await?;
     seed.context(&corner, "store:corner", None).await?;
     seed.context(&corner, "club:corner-novels", Some("store:corner")).await?;
-    seed.role(&corner, "olga", "store_owner", "store:corner").await?;
+    seed.role(&corner, "olga", "store_owner", Some("store:corner")).await?;
 
     // Covers both.
     seed.platform_role("pia", "platform_owner").await?;

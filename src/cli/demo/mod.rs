@@ -6,6 +6,7 @@ mod bookclub;
 mod learning;
 mod retail;
 mod seed;
+mod suite;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -38,7 +39,7 @@ struct Product {
 }
 
 /// The products, each on the port after the one before.
-const PRODUCTS: [Product; 4] = [
+const PRODUCTS: [Product; 5] = [
     Product {
         name: "retail",
         catalog: include_str!("../../../examples/retail.yaml"),
@@ -62,6 +63,12 @@ const PRODUCTS: [Product; 4] = [
         catalog: include_str!("../../../examples/bookclub.yaml"),
         question: r#"{"tenant": "page-turners", "user": "olga", "permission": "CAN_MANAGE_CLUB", "context": {"type": "club", "id": "harbour-crime"}}"#,
         seed: |seed| Box::pin(bookclub::seed(seed)),
+    },
+    Product {
+        name: "suite",
+        catalog: include_str!("../../../examples/suite.yaml"),
+        question: r#"{"tenant": "manufacturing-past", "module": "manufacturing"}"#,
+        seed: |seed| Box::pin(suite::seed(seed)),
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Filling a product: tenants, plans, grants, through the same use cases that every caller uses.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -24,7 +24,7 @@ use crate::{
         activation_codes::NewCode,
         api_keys::NewApiKey,
         catalogs::CatalogDocument,
-        grants::{NewGrant, NewState},
+        grants::{NewGrant, NewState, Selection},
         keyring::{Keyring, Secret},
         overrides::Draft,
         roles::NewRole,
@@ -106,6 +106,11 @@ impl Seed {
         self.make(tenant, story, Openness::AsBought, None).await
     }
 
+    /// Makes a tenant that needs no subscription, and a key for its admin.
+    pub async fn direct_tenant(&self, tenant: &'static str, story: &'static str) -> Result<Shown> {
+        self.make(tenant, story, Openness::AsGranted, None).await
+    }
+
     /// Makes a tenant below another, and a key for its admin.
     pub async fn tenant_below(
         &self,
@@ -129,12 +134,17 @@ impl Seed {
         parent: Option<TenantKey>,
     ) -> Result<Shown> {
         let key = parsed(tenant)?;
+        let (billing, demo) = match openness {
+            Openness::AsBought => (Billing::Subscription, false),
+            Openness::AsGranted => (Billing::Direct, false),
+            Openness::Everything => (Billing::Subscription, true),
+        };
         let new = NewTenant {
             key: parsed(tenant)?,
             name: title(tenant),
             parent,
-            billing: Billing::Subscription,
-            demo: openness == Openness::Everything,
+            billing,
+            demo,
             sandbox: false,
             attributes: serde_json::Map::new(),
         };
@@ -173,17 +183,46 @@ impl Seed {
 
     /// Gives or withholds one key.
     pub async fn grant(&self, tenant: &Shown, key: &str, state: NewState) -> Result<()> {
+        self.give(tenant, key, state, None).await
+    }
+
+    /// Gives one key until an instant.
+    pub async fn trial(&self, tenant: &Shown, key: &str, end: Timestamp) -> Result<()> {
+        self.give(tenant, key, NewState::Trial, Some(end)).await
+    }
+
+    async fn give(
+        &self,
+        tenant: &Shown,
+        key: &str,
+        state: NewState,
+        trial_expires_at: Option<Timestamp>,
+    ) -> Result<()> {
         let key: EntitlementKey = key.parse().map_err(|_| Error::internal("a key of the demo"))?;
         let new = NewGrant {
             state,
             value: None,
             seats: None,
-            trial_expires_at: None,
+            trial_expires_at,
             reason: "demo".into(),
             release: None,
         };
         let tenant = parsed(tenant.tenant)?;
         self.service.set_grant(&self.actor, tenant, key, new, Expected::Anything).await.map(|_| ())
+    }
+
+    /// Selects a tenant's modules by their bundles.
+    pub async fn select(&self, tenant: &Shown, bundles: &[&str]) -> Result<()> {
+        let bundles = bundles.iter().map(|bundle| bundle.parse());
+        let selection = Selection {
+            modules: BTreeMap::new(),
+            bundles: bundles
+                .collect::<Result<_, _>>()
+                .map_err(|_| Error::internal("a bundle of the demo"))?,
+            reason: "demo".into(),
+        };
+        let tenant = parsed(tenant.tenant)?;
+        self.service.select_modules(&self.actor, tenant, selection).await.map(|_| ())
     }
 
     /// Gives a user a seat, of the own tenant or of one above.
@@ -244,9 +283,15 @@ impl Seed {
             .map(|_| ())
     }
 
-    /// Gives a user a role in a tenant.
-    pub async fn role(&self, tenant: &Shown, user: &str, role: &str, on: &str) -> Result<()> {
-        let new = NewRole { context: Some(context(on)?), ..held(user, role)? };
+    /// Gives a user a role on a context of a tenant, or on the tenant itself.
+    pub async fn role(
+        &self,
+        tenant: &Shown,
+        user: &str,
+        role: &str,
+        on: Option<&str>,
+    ) -> Result<()> {
+        let new = NewRole { context: on.map(context).transpose()?, ..held(user, role)? };
         let tenant = parsed(tenant.tenant)?;
         self.service.assign_role(&self.actor, None, tenant, new).await.map(|_| ())
     }
@@ -293,9 +338,10 @@ impl Seed {
 }
 
 /// What a tenant may use.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Openness {
     AsBought,
+    AsGranted,
     Everything,
 }
 

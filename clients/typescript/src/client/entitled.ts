@@ -23,6 +23,8 @@ import type {
   Problem,
 } from '../generated/types.gen.js';
 import { EntitledError, ProblemError, UnreachableError, UnreadableError, asProblem } from './errors.js';
+import { follow } from './events.js';
+import type { FollowOptions } from './events.js';
 import { isDecision, isEntitlements } from './shapes.js';
 import { transport } from './transport.js';
 import type { TransportOptions } from './transport.js';
@@ -67,6 +69,8 @@ export interface Entitled {
   entitlementsUnless(etag: string | null, subject?: Subject, init?: CallOptions): Promise<TaggedEntitlements>;
   /** Checks and takes in one step: under any concurrency the limit is never passed. */
   consume(consumption: Consumption, init?: CallOptions): Promise<Consumed>;
+  /** Listens to what changes, until the signal; `tenant` narrows it to one. */
+  follow(options: Omit<FollowOptions, 'fetch' | 'headers'> & { tenant?: string }): Promise<void>;
   /** For the generated operations: `listTenants({ client: entitled.client, throwOnError: true })`. */
   readonly client: Client;
 }
@@ -90,8 +94,9 @@ export interface CallOptions {
  */
 export function createEntitled(options: EntitledOptions): Entitled {
   const { url, credential } = options;
+  const baseUrl = url.replace(/\/+$/, '');
   const client = createClient({
-    baseUrl: url.replace(/\/+$/, ''),
+    baseUrl,
     auth: (scheme) => (scheme.scheme === 'bearer' ? resolve(credential) : undefined),
     fetch: transport(options),
     throwOnError: true,
@@ -128,6 +133,12 @@ export function createEntitled(options: EntitledOptions): Entitled {
       return entitlements;
     },
     entitlementsUnless,
+    follow({ tenant, ...rest }) {
+      const query = tenant === undefined ? '' : `?tenant=${encodeURIComponent(tenant)}`;
+      const headers = async () => ({ Authorization: `Bearer ${await resolve(credential)}` });
+      const send = options.fetch && { fetch: options.fetch };
+      return follow(`${baseUrl}/api/v1/events${query}`, { ...rest, ...send, headers });
+    },
     async consume(consumption, init = {}) {
       // With a key, a request that is sent twice takes once.
       const idempotency_key = consumption.idempotency_key ?? crypto.randomUUID();

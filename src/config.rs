@@ -28,6 +28,7 @@ use crate::{
         proxies::TrustedProxies,
     },
     service::{
+        algorithms::Algorithms,
         keyring::Secret,
         memory::CacheOptions,
         policy::{Approval, Policy},
@@ -125,7 +126,7 @@ pub struct Expiry {
 }
 
 /// How tokens are verified; without a secret or a JWKS there are none.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     /// The shared secret of HS256.
@@ -137,6 +138,21 @@ pub struct Jwt {
     /// A file with a JWKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<PathBuf>,
+    /// Where a JWKS is fetched from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// Whether the JWKS is the one that the issuer's discovery document names.
+    pub discovery: bool,
+    /// Which keys of a JWKS count.
+    pub algorithms: Algorithms,
+    /// How often a JWKS is fetched.
+    pub jwks_refresh_seconds: u32,
+    /// How seldom unknown keys may have it fetched.
+    pub jwks_cooldown_seconds: u32,
+    /// The longest time that one answer may take.
+    pub jwks_timeout_seconds: u32,
+    /// Whether a JWKS may come over plain HTTP from another machine.
+    pub allow_http: bool,
     /// The `iss` that every token must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -204,6 +220,25 @@ pub struct Limits {
     /// How long a tenant stays in memory without being read again: a backstop.
     #[serde(rename = "cache_seconds", with = "seconds")]
     pub cache_ttl: Duration,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            hs256_secret: None,
+            hs256_secret_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            discovery: false,
+            algorithms: Algorithms::default(),
+            jwks_refresh_seconds: 300,
+            jwks_cooldown_seconds: 10,
+            jwks_timeout_seconds: 5,
+            allow_http: false,
+            issuer: None,
+            audience: None,
+        }
+    }
 }
 
 impl Default for Limits {

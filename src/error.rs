@@ -17,6 +17,9 @@ pub enum Error {
     /// No usable credential: 401.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// A token whose key is not known, or not known yet: 401.
+    #[error("The token was signed by an unknown key.")]
+    UnknownSigner,
     /// The caller's role does not permit it: 403.
     #[error("{0}")]
     Forbidden(String),

@@ -100,13 +100,13 @@ impl Instance {
     pub async fn run(self, settings: Settings, stop: CancellationToken) -> Result<Exit, Failure> {
         let Self { service, listener, tokens } = self;
         let auth = AuthState {
-            tokens,
+            tokens: tokens.clone(),
             keyring: service.keyring().clone(),
             clock: service.clock().clone(),
         };
         let readiness = {
-            let (service, stop) = (service.clone(), stop.clone());
-            move || readiness(&service, &stop)
+            let (service, tokens, stop) = (service.clone(), tokens.clone(), stop.clone());
+            move || readiness(&service, tokens.as_deref(), &stop)
         };
         let app = http::front(service.clone(), Arc::new(auth), settings.edge(), readiness)?;
         let gauges = service.clone();
@@ -117,6 +117,10 @@ impl Instance {
         let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
         let activity = tokio::spawn(worker::activity::run(service.clone(), stop.clone()));
         let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
+        let key_sets = tokens.map(|tokens| {
+            let stop = stop.clone();
+            tokio::spawn(async move { worker::key_sets::run(&tokens, stop).await })
+        });
         let fatal = tokio::select! {
             ended = &mut server => {
                 ended.map_err(Error::internal)?;
@@ -135,6 +139,9 @@ impl Instance {
         let _ = clock.await;
         let _ = anchor.await;
         let _ = activity.await;
+        if let Some(key_sets) = key_sets {
+            let _ = key_sets.await;
+        }
         // No request adds to it any more.
         worker::activity::finish(&service).await;
         if let Err(error) = service.record_uses().await {
@@ -150,7 +157,7 @@ impl Instance {
     }
 }
 
-fn readiness(service: &Service, stop: &CancellationToken) -> Readiness {
+fn readiness(service: &Service, tokens: Option<&Tokens>, stop: &CancellationToken) -> Readiness {
     let (is_writable, is_draining) = (service.store().is_writable(), stop.is_cancelled());
     let database = if is_writable { "ok" } else { "takes no writes" };
     let server = if is_draining { "stopping" } else { "ok" };
@@ -165,7 +172,11 @@ fn readiness(service: &Service, stop: &CancellationToken) -> Readiness {
     };
     let checks =
         [("database", database), ("server", server), ("expiry", &expiry), ("clock", &clock)];
-    let checks: BTreeMap<_, _> = checks.map(|(name, text)| (name, text.to_owned())).into();
+    let mut checks: BTreeMap<_, _> = checks.map(|(name, text)| (name, text.to_owned())).into();
+    // Without keys API keys go on, and a restart would bring none.
+    if let Some(source) = tokens.and_then(Tokens::source) {
+        checks.insert("key_set", source.health());
+    }
     Readiness { ready: is_writable && !is_draining, checks }
 }
 

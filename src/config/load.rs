@@ -19,7 +19,9 @@ use super::{
     ConfigError, SETTINGS, Settings,
     table::{GATING, GATING_VARIABLE, Kind, Setting},
 };
-use crate::{domain::keys::nearest, http::proxies::TrustedProxies};
+use crate::{
+    domain::keys::nearest, http::proxies::TrustedProxies, service::algorithms::Algorithms,
+};
 
 /// What the command line says about settings.
 #[derive(Debug, Clone, Default)]
@@ -226,6 +228,7 @@ fn check(figment: &Figment, setting: &Setting, faults: &mut Vec<String>) {
         Kind::Address => text.is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()),
         Kind::Networks => text.is_some_and(|text| text.parse::<TrustedProxies>().is_ok()),
         Kind::Choice(words) => text.is_some_and(|text| words.contains(&text)),
+        Kind::Algorithms => text.is_some_and(|text| text.parse::<Algorithms>().is_ok()),
         Kind::Switch => value.to_bool().is_some(),
         Kind::Number(least, most) => {
             // TOML's numbers are signed, those of variables are not.

@@ -33,6 +33,7 @@ fn every_setting_of_the_table_can_be_set() {
             Kind::Address => "[::1]:1".to_owned(),
             Kind::Networks => "192.0.2.0/24, 2001:db8::7".to_owned(),
             Kind::Choice(words) => words[0].to_owned(),
+            Kind::Algorithms => "ES256".to_owned(),
             Kind::Switch => "1".to_owned(),
             Kind::Number(_, most) => most.to_string(),
         };

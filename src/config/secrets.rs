@@ -1,11 +1,12 @@
-//! Secrets: in the settings or in a file, never in both.
+//! Secrets: in the settings or in a file, never in both. And what tokens are verified with.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{ConfigError, Jwt, Settings};
 use crate::service::{
+    key_source::{Fetching, KeySource, KeyUrl, Place, PlainHttp},
     keyring::{Keyring, Secret},
-    tokens::{TokenKeys, Tokens},
+    tokens::{Expected, TokenKeys, Tokens},
 };
 
 impl Settings {
@@ -27,17 +28,33 @@ impl Settings {
 
     /// What verifies tokens, if anything does.
     pub fn tokens(&self) -> Result<Option<Tokens>, ConfigError> {
-        let (name, keys) = match (self.token_secret()?, &self.jwt.jwks_file) {
-            (None, None) => return Ok(None),
-            (Some(_), Some(_)) => {
-                let both = "jwt.hs256_secret and jwt.jwks_file are both set; keep one of them, it \
-                            decides the algorithm";
-                return Err(ConfigError(both.into()));
-            }
-            (Some(secret), None) => ("jwt.hs256_secret", TokenKeys::Secret(secret)),
-            (None, Some(path)) => ("jwt.jwks_file", TokenKeys::Jwks(read("jwt.jwks_file", path)?)),
+        let Jwt { jwks_file, jwks_url, discovery, issuer, audience, algorithms, .. } = &self.jwt;
+        let secret = self.token_secret()?;
+        let given = [
+            ("jwt.hs256_secret", secret.is_some()),
+            ("jwt.jwks_file", jwks_file.is_some()),
+            ("jwt.jwks_url", jwks_url.is_some()),
+            ("jwt.discovery", *discovery),
+        ];
+        let given: Vec<_> = given.iter().filter(|(_, is_given)| *is_given).collect();
+        if given.len() > 1 {
+            let names = given.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and ");
+            let line = format!("{names} are all set; keep one of them, it says what is believed");
+            return Err(ConfigError(line));
+        }
+        let expected = Expected {
+            issuer: issuer.clone(),
+            audience: audience.clone(),
+            algorithms: algorithms.clone(),
         };
-        let Jwt { issuer, audience, .. } = self.jwt.clone();
+        let (name, keys) = match (secret, jwks_file) {
+            (Some(secret), _) => ("jwt.hs256_secret", TokenKeys::Secret(secret)),
+            (None, Some(path)) => ("jwt.jwks_file", TokenKeys::Jwks(read("jwt.jwks_file", path)?)),
+            (None, None) => {
+                let source = self.place()?.map(|place| KeySource::new(self.jwt.fetching(place)));
+                return Ok(source.map(|source| Tokens::fetched(source, expected)));
+            }
+        };
         let wrong = |error: crate::error::Error| match error {
             crate::error::Error::Invalid { faults, .. } => {
                 let faults = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
@@ -45,7 +62,40 @@ impl Settings {
             }
             other => ConfigError(format!("{name}: {other}")),
         };
-        Tokens::new(&keys, issuer, audience).map(Some).map_err(wrong)
+        Tokens::new(&keys, expected).map(Some).map_err(wrong)
+    }
+
+    /// Where the keys of tokens are fetched from, if they are.
+    fn place(&self) -> Result<Option<Place>, ConfigError> {
+        let Jwt { jwks_url, discovery, issuer, .. } = &self.jwt;
+        let plain_http = self.jwt.plain_http();
+        let (name, place) = match (jwks_url, discovery, issuer) {
+            (Some(url), ..) => ("jwt.jwks_url", KeyUrl::parse(url, plain_http).map(Place::Set)),
+            (None, true, Some(issuer)) => ("jwt.issuer", Place::of_issuer(issuer, plain_http)),
+            (None, true, None) => {
+                let line = "jwt.discovery needs jwt.issuer, the address that it begins with";
+                return Err(ConfigError(line.into()));
+            }
+            (None, false, _) => return Ok(None),
+        };
+        place.map(Some).map_err(|fault| ConfigError(format!("{name} {fault}")))
+    }
+}
+
+impl Jwt {
+    fn plain_http(&self) -> PlainHttp {
+        if self.allow_http { PlainHttp::Allowed } else { PlainHttp::Loopback }
+    }
+
+    fn fetching(&self, place: Place) -> Fetching {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Fetching {
+            place,
+            plain_http: self.plain_http(),
+            refresh: seconds(self.jwks_refresh_seconds),
+            cooldown: seconds(self.jwks_cooldown_seconds),
+            deadline: seconds(self.jwks_timeout_seconds),
+        }
     }
 }
 
@@ -79,3 +129,7 @@ fn read(name: &str, path: &Path) -> Result<String, ConfigError> {
     let unreadable = |error| ConfigError(format!("{name}: can't read {}: {error}", path.display()));
     std::fs::read_to_string(path).map_err(unreadable)
 }
+
+#[cfg(test)]
+#[path = "secrets_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! Every setting by name: what kind of value it takes and what it is called in the environment.
 
+use crate::service::algorithms::UnknownAlgorithm;
+
 /// What kind of value a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -13,6 +15,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Addresses and networks, with commas between them.
     Networks,
+    /// How tokens may be signed.
+    Algorithms,
     /// Yes or no.
     Switch,
     /// A whole number between these two.
@@ -42,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 39] = [
+pub const SETTINGS: [Setting; 46] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -51,6 +55,13 @@ pub const SETTINGS: [Setting; 39] = [
     setting("jwt.hs256_secret", Kind::Secret),
     setting("jwt.hs256_secret_file", Kind::Text),
     setting("jwt.jwks_file", Kind::Text),
+    setting("jwt.jwks_url", Kind::Text),
+    setting("jwt.discovery", Kind::Switch),
+    setting("jwt.algorithms", Kind::Algorithms),
+    setting("jwt.jwks_refresh_seconds", Kind::Number(10, 86_400)),
+    setting("jwt.jwks_cooldown_seconds", Kind::Number(1, 3_600)),
+    setting("jwt.jwks_timeout_seconds", Kind::Number(1, 60)),
+    setting("jwt.allow_http", Kind::Switch),
     setting("jwt.issuer", Kind::Text),
     setting("jwt.audience", Kind::Text),
     setting("http.trusted_proxies", Kind::Networks),
@@ -106,6 +117,7 @@ impl Setting {
                                such as 10.0.0.0/8, 192.0.2.7"
                 .into(),
             Kind::Choice(words) => format!("must be {}", words.join(" or ")),
+            Kind::Algorithms => UnknownAlgorithm.to_string(),
             Kind::Switch => "must be true or false".into(),
             Kind::Number(least, most) => format!("must be a whole number from {least} to {most}"),
         }

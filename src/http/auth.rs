@@ -25,6 +25,7 @@ use crate::{
     http::{edge::Context, failure::Failure},
     service::{
         Actor,
+        key_source::WAIT,
         keyring::{Keyring, digest},
         permissions::{Permission, for_each_permission},
         tokens::Tokens,
@@ -60,7 +61,8 @@ macro_rules! permission_types {
 }
 for_each_permission!(permission_types);
 
-/// What credentials are checked against. Only memory, so that it never waits.
+/// What credentials are checked against. Only memory, so that it never waits, but for a token of a
+/// key that is not known yet.
 #[derive(Debug)]
 pub struct AuthState {
     /// Verifies tokens, where they are configured.
@@ -74,8 +76,19 @@ pub struct AuthState {
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 impl AuthState {
-    /// Who sent these headers.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>> {
+    /// Who sent these headers. Where their token names a key that is not known, newer keys are
+    /// waited for, a little.
+    pub async fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>> {
+        let outcome = self.known(headers);
+        let source = self.tokens.as_ref().and_then(|tokens| tokens.source());
+        if let (Err(Error::UnknownSigner), Some(source)) = (&outcome, source) {
+            source.newer(tokio::time::Instant::now(), WAIT).await?;
+            return self.known(headers);
+        }
+        outcome
+    }
+
+    fn known(&self, headers: &HeaderMap) -> Result<Arc<Principal>> {
         let now = self.clock.now();
         // Two identities in one request would make the audit trail a guess.
         match (one(headers, &header::AUTHORIZATION)?, one(headers, &API_KEY)?) {
@@ -167,7 +180,7 @@ impl<'a, P: Needs> ApiExtractor<'a> for Caller<P> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let context = context(request).map_err(Failure)?;
-        let actor = actor(context, request).map_err(Failure)?;
+        let actor = actor(context, request).await.map_err(Failure)?;
         actor.reach(P::PERMISSION).map_err(Failure)?;
         known_query(context, request).map_err(Failure)?;
         Ok(Self { actor, permission: PhantomData })
@@ -192,12 +205,12 @@ fn context(request: &Request) -> Result<&Context> {
 }
 
 /// Who sent this request, by its credential alone.
-pub(super) fn caller(request: &Request) -> Result<Actor> {
-    actor(context(request)?, request)
+pub(super) async fn caller(request: &Request) -> Result<Actor> {
+    actor(context(request)?, request).await
 }
 
-fn actor(context: &Context, request: &Request) -> Result<Actor> {
-    let principal = context.auth.identify(request.headers())?;
+async fn actor(context: &Context, request: &Request) -> Result<Actor> {
+    let principal = context.auth.identify(request.headers()).await?;
     let ip = match &request.remote_addr().0 {
         Addr::SocketAddr(address) => Some(address.ip()),
         Addr::Unix(_) | Addr::Custom(..) => None,
@@ -237,7 +250,7 @@ mod tests {
             for (name, value) in pairs {
                 headers.append(*name, value.parse().unwrap());
             }
-            match auth.identify(&headers) {
+            match auth.known(&headers) {
                 Err(Error::Unauthenticated(why)) => why,
                 other => panic!("{other:?}"),
             }

@@ -97,6 +97,7 @@ impl Problem {
             Error::InvalidActivationCode => problem.add(&Fault::new("code", INVALID_CODE)),
             Error::RateLimited { seconds } => problem.retry_after = Some(*seconds),
             Error::Unauthenticated(_)
+            | Error::UnknownSigner
             | Error::Forbidden(_)
             | Error::ProvisioningNotAllowed(_)
             | Error::TenantNotFound(_)
@@ -203,7 +204,9 @@ impl Problem {
 /// The status and the code of each of our errors.
 pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     match error {
-        Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+        Error::Unauthenticated(_) | Error::UnknownSigner => {
+            (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED")
+        }
         Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
         Error::ProvisioningNotAllowed(_) => (StatusCode::FORBIDDEN, "PROVISIONING_NOT_ALLOWED"),
         Error::TenantNotFound(_) => (StatusCode::NOT_FOUND, "TENANT_NOT_FOUND"),

@@ -11,6 +11,7 @@
 pub mod activation_codes;
 pub mod activity;
 pub mod actor;
+pub mod algorithms;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
@@ -26,6 +27,7 @@ pub mod entitlements;
 pub mod expiry;
 pub mod grants;
 pub mod guesses;
+pub mod key_source;
 pub mod keyring;
 pub mod memory;
 pub mod metrics;

@@ -3,6 +3,8 @@
 //! Invariants: the algorithm comes from the configured key, never from the token; `exp` is
 //! required; the instant is an argument, and there is no leeway; after the keys were replaced no
 //! token that only the old ones could verify is known any more.
+//!
+//! Keys of an identity provider are fetched by `worker::key_sets` from where [`KeySource`] says.
 
 use std::{
     collections::HashMap,
@@ -14,17 +16,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    errors::ErrorKind,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind, jwk::Jwk,
 };
 use parking_lot::RwLock;
+use serde::Deserialize;
 
 use crate::{
     domain::{callers::Principal, time::Timestamp},
     error::{Error, Result},
     service::{
+        algorithms::Algorithms,
         claims::{Act, Claims},
+        key_source::{FetchFault, KeySource},
         keyring::{Digest, KEY_PREFIX, ROOT, Secret, digest},
     },
 };
@@ -49,16 +52,36 @@ pub enum TokenKeys {
 pub struct Tokens {
     keys: ArcSwap<Keys>,
     generation: AtomicU64,
-    issuer: Option<String>,
-    audience: Option<String>,
+    expected: Expected,
+    /// Where newer keys come from, if they do.
+    source: Option<KeySource>,
     verified: [RwLock<HashMap<Digest, Verified>>; SHARDS],
+}
+
+/// What every token must have.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// Its `iss`, where that is given.
+    pub issuer: Option<String>,
+    /// Its `aud`, where that is given.
+    pub audience: Option<String>,
+    /// How it may be signed where the keys come from a key set.
+    pub algorithms: Algorithms,
+}
+
+/// A JWKS, with its keys still to be read: one that nobody here knows must not spoil the others.
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<serde_json::Value>,
 }
 
 #[derive(Debug)]
 struct Keys {
     generation: u64,
+    /// Of the key set they were read from.
+    text: Option<Digest>,
     /// By `kid`; a secret has none.
-    by_id: HashMap<Option<String>, (DecodingKey, Validation)>,
+    by_id: ById,
 }
 
 #[derive(Debug, Clone)]
@@ -81,52 +104,94 @@ impl Verified {
     }
 }
 
+type ById = HashMap<Option<String>, (DecodingKey, Validation)>;
+
 impl Tokens {
-    /// Verifies with `keys`; the issuer and the audience are checked where they are given.
-    pub fn new(keys: &TokenKeys, issuer: Option<String>, audience: Option<String>) -> Result<Self> {
-        let tokens = Self {
-            keys: ArcSwap::from_pointee(Keys { generation: 0, by_id: HashMap::new() }),
-            generation: AtomicU64::new(0),
-            issuer,
-            audience,
-            verified: Default::default(),
-        };
+    /// Verifies with `keys`.
+    pub fn new(keys: &TokenKeys, expected: Expected) -> Result<Self> {
+        let tokens = Self::empty(expected, None);
         tokens.replace_keys(keys)?;
         Ok(tokens)
     }
 
+    /// Verifies with the keys that are fetched from `source`. Until then there are none.
+    #[must_use]
+    pub fn fetched(source: KeySource, expected: Expected) -> Self {
+        Self::empty(expected, Some(source))
+    }
+
+    fn empty(expected: Expected, source: Option<KeySource>) -> Self {
+        Self {
+            keys: ArcSwap::from_pointee(Keys { generation: 0, text: None, by_id: ById::new() }),
+            generation: AtomicU64::new(0),
+            expected,
+            source,
+            verified: Default::default(),
+        }
+    }
+
+    /// Where newer keys come from, if they do.
+    #[must_use]
+    pub fn source(&self) -> Option<&KeySource> {
+        self.source.as_ref()
+    }
+
     /// Replaces the keys and forgets every token. On an error the old ones stay.
     pub fn replace_keys(&self, keys: &TokenKeys) -> Result<()> {
-        let mut by_id = HashMap::new();
-        match keys {
+        let by_id = match keys {
             TokenKeys::Secret(secret) => {
                 if secret.reveal().len() < MIN_SECRET_LEN {
                     return Err(Error::invalid("jwt.secret", "must have at least 32 bytes"));
                 }
                 let key = DecodingKey::from_secret(secret.reveal().as_bytes());
-                by_id.insert(None, (key, self.rules(Algorithm::HS256)));
+                [(None, (key, self.rules(Algorithm::HS256)))].into()
             }
             TokenKeys::Jwks(text) => {
-                let set: JwkSet = serde_json::from_str(text)
-                    .map_err(|_| Error::invalid("jwt.jwks", "is not a JWKS"))?;
-                for jwk in &set.keys {
-                    if let (Some(algorithm), Ok(key)) =
-                        (algorithm_of(jwk), DecodingKey::from_jwk(jwk))
-                    {
-                        by_id.insert(jwk.common.key_id.clone(), (key, self.rules(algorithm)));
-                    }
-                }
+                let not_keys = |_| Error::invalid("jwt.jwks", "is not a JWKS");
+                let by_id = self.read_set(text).map_err(not_keys)?;
                 if by_id.is_empty() {
-                    return Err(Error::invalid("jwt.jwks", "has no RS256, ES256 or EdDSA key"));
+                    let algorithms = &self.expected.algorithms;
+                    let none = format!("has no key for {algorithms}");
+                    return Err(Error::invalid("jwt.jwks", none));
                 }
+                by_id
             }
+        };
+        self.put(by_id, None);
+        Ok(())
+    }
+
+    /// Takes over a key set that was fetched: what it no longer has is no longer believed, also
+    /// where it has nothing left. How many keys there are now. On an error the old ones stay.
+    pub fn take_set(&self, text: &str) -> Result<usize, FetchFault> {
+        let hash = digest(text);
+        let keys = self.keys.load();
+        if keys.text == Some(hash) {
+            return Ok(keys.by_id.len());
         }
+        let by_id = self.read_set(text).map_err(|_| FetchFault::NotKeys)?;
+        let count = by_id.len();
+        self.put(by_id, Some(hash));
+        Ok(count)
+    }
+
+    fn read_set(&self, text: &str) -> Result<ById, serde_json::Error> {
+        let set: KeySet = serde_json::from_str(text)?;
+        let keys = set.keys.into_iter().filter_map(|key| {
+            let jwk: Jwk = serde_json::from_value(key).ok()?;
+            let algorithm = self.expected.algorithms.of_key(&jwk)?;
+            let key = DecodingKey::from_jwk(&jwk).ok()?;
+            Some((jwk.common.key_id, (key, self.rules(algorithm))))
+        });
+        Ok(keys.collect())
+    }
+
+    fn put(&self, by_id: ById, text: Option<Digest>) {
         // A token that was verified by the old keys but is noted only after this carries the old
         // generation and is not believed.
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        self.keys.store(Arc::new(Keys { generation, by_id }));
+        self.keys.store(Arc::new(Keys { generation, text, by_id }));
         self.verified.iter().for_each(|shard| shard.write().clear());
-        Ok(())
     }
 
     /// Who bears this token. `hash` is the SHA-256 of its text.
@@ -165,12 +230,12 @@ impl Tokens {
         rules.validate_nbf = false;
         rules.leeway = 0;
         let mut required = vec!["exp", "sub"];
-        if let Some(issuer) = &self.issuer {
+        if let Some(issuer) = &self.expected.issuer {
             rules.set_issuer(&[issuer]);
             required.push("iss");
         }
-        rules.validate_aud = self.audience.is_some();
-        if let Some(audience) = &self.audience {
+        rules.validate_aud = self.expected.audience.is_some();
+        if let Some(audience) = &self.expected.audience {
             rules.set_audience(&[audience]);
             required.push("aud");
         }
@@ -194,7 +259,7 @@ impl Tokens {
             .or_else(|| {
                 keys.by_id.values().next().filter(|_| head.kid.is_none() && keys.by_id.len() == 1)
             })
-            .ok_or(Error::Unauthenticated("The token was signed by an unknown key."))?;
+            .ok_or(Error::UnknownSigner)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, rules).map_err(refusal)?.claims;
         verified(claims, keys.generation)
     }
@@ -254,28 +319,6 @@ fn instant(seconds: f64) -> Result<Timestamp> {
     }
     // A cast from f64 saturates.
     Ok(Timestamp::from_micros((seconds * 1e6) as i64))
-}
-
-/// Many providers leave `alg` out of their JWKS, so it is then inferred from the kind of key. A
-/// symmetric key has no business in a public key set: none for it.
-fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
-    if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
-        return None;
-    }
-    let inferred = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-            Algorithm::ES256
-        }
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            Algorithm::EdDSA
-        }
-        _ => return None,
-    };
-    match jwk.common.key_algorithm {
-        None => Some(inferred),
-        Some(named) => (Algorithm::try_from(named).ok()? == inferred).then_some(inferred),
-    }
 }
 
 #[cfg(test)]

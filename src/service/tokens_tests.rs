@@ -38,12 +38,14 @@ fn signed_with(header: &Header, claims: &Value) -> String {
 
 fn by_secret(issuer: Option<&str>, audience: Option<&str>) -> Tokens {
     let keys = TokenKeys::Secret(Secret::new(SECRET));
-    Tokens::new(&keys, issuer.map(str::to_owned), audience.map(str::to_owned)).unwrap()
+    let (issuer, audience) = (issuer.map(str::to_owned), audience.map(str::to_owned));
+    Tokens::new(&keys, Expected { issuer, audience, ..Expected::default() }).unwrap()
 }
 
 fn why(tokens: &Tokens, token: &str, now: i64) -> &'static str {
     match verify(tokens, token, at(now)) {
         Err(Error::Unauthenticated(why)) => why,
+        Err(Error::UnknownSigner) => "unknown key",
         other => panic!("{other:?}"),
     }
 }
@@ -133,7 +135,7 @@ fn jwks(kid: &str) -> TokenKeys {
 
 #[test]
 fn a_key_set_verifies_by_id_and_never_by_a_shared_secret() {
-    let tokens = Tokens::new(&jwks("one"), None, None).unwrap();
+    let tokens = Tokens::new(&jwks("one"), Expected::default()).unwrap();
     assert!(verify(&tokens, &ed_token(Some("one")), at(1)).is_ok());
     assert!(verify(&tokens, &ed_token(None), at(1)).is_ok(), "there is only one key");
     assert!(why(&tokens, &ed_token(Some("two")), 1).contains("unknown key"));
@@ -149,7 +151,7 @@ fn a_key_set_verifies_by_id_and_never_by_a_shared_secret() {
 
 #[test]
 fn new_keys_forget_old_tokens() {
-    let tokens = Tokens::new(&jwks("one"), None, None).unwrap();
+    let tokens = Tokens::new(&jwks("one"), Expected::default()).unwrap();
     let token = ed_token(Some("one"));
     assert!(verify(&tokens, &token, at(1)).is_ok());
     tokens.replace_keys(&jwks("two")).unwrap();
@@ -170,5 +172,52 @@ fn what_is_known_is_bounded() {
     }
     tokens.verify(&signed(&claims()), &[0; 32], at(1)).unwrap();
     assert!(shard.read().len() <= TOKENS_PER_SHARD);
-    assert!(Tokens::new(&TokenKeys::Secret(Secret::new("short")), None, None).is_err());
+    assert!(Tokens::new(&TokenKeys::Secret(Secret::new("short")), Expected::default()).is_err());
+}
+
+fn only(names: &str) -> Expected {
+    Expected { algorithms: names.parse().unwrap(), ..Expected::default() }
+}
+
+#[test]
+fn a_key_for_an_algorithm_that_is_not_allowed_is_passed_over() {
+    assert!(Tokens::new(&jwks("one"), only("RS256, ES256")).is_err());
+    let tokens = Tokens::new(&jwks("one"), only("EdDSA")).unwrap();
+    assert!(verify(&tokens, &ed_token(Some("one")), at(1)).is_ok());
+}
+
+#[test]
+fn a_key_that_nobody_here_knows_spoils_no_other() {
+    let ed = json!({"kty": "OKP", "crv": "Ed25519", "x": ED_X, "kid": "one"});
+    for odd in [
+        json!({"kty": "OKP", "crv": "X448", "x": "AA"}),
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+        json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}),
+        json!("no key at all"),
+    ] {
+        let set = json!({"keys": [odd, ed]}).to_string();
+        let tokens = Tokens::new(&TokenKeys::Jwks(set), Expected::default()).unwrap();
+        assert!(verify(&tokens, &ed_token(Some("one")), at(1)).is_ok(), "{odd}");
+    }
+}
+
+#[test]
+fn a_fetched_set_takes_the_place_of_the_last_one_and_garbage_does_not() {
+    let set = |keys| match keys {
+        TokenKeys::Jwks(text) => text,
+        TokenKeys::Secret(_) => unreachable!(),
+    };
+    let tokens = Tokens::empty(Expected::default(), None);
+    assert_eq!(why(&tokens, &ed_token(Some("one")), 1), "unknown key");
+    assert_eq!(tokens.take_set(&set(jwks("one"))), Ok(1));
+    assert!(verify(&tokens, &ed_token(Some("one")), at(1)).is_ok());
+    for garbage in ["", "[]", "{}", "{\"keys\": 1}", "<html>"] {
+        assert_eq!(tokens.take_set(garbage), Err(FetchFault::NotKeys), "{garbage}");
+    }
+    assert!(verify(&tokens, &ed_token(Some("one")), at(1)).is_ok());
+    let generation = tokens.keys.load().generation;
+    assert_eq!(tokens.take_set(&set(jwks("one"))), Ok(1));
+    assert_eq!(tokens.keys.load().generation, generation, "the same set forgets no token");
+    assert_eq!(tokens.take_set("{\"keys\": []}"), Ok(0));
+    assert_eq!(why(&tokens, &ed_token(Some("one")), 1), "unknown key");
 }

@@ -1,8 +1,9 @@
 //! The background: what happens without a caller.
 //!
-//! Refuses to know: HTTP, SQL, the command line.
+//! Refuses to know: the front door, SQL, the command line.
 
 pub mod activity;
 pub mod anchor;
 pub mod clock;
 pub mod expiry;
+pub mod key_sets;

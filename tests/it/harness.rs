@@ -27,7 +27,7 @@ use entitled::{
         keyring::{Keyring, Secret},
         memory::CacheOptions,
         policy::Policy,
-        tokens::{TokenKeys, Tokens, issue},
+        tokens::{Expected, TokenKeys, Tokens, issue},
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
 };
@@ -52,6 +52,8 @@ pub struct Given {
     pub edge: fn(&mut EdgeSettings),
     /// From the directory of the database.
     pub anchoring: fn(&Path) -> Anchoring,
+    /// Else those that are signed with `JWT_SECRET`.
+    pub tokens: Option<Arc<Tokens>>,
 }
 
 impl Default for Given {
@@ -62,6 +64,7 @@ impl Default for Given {
             policy: Policy::default(),
             edge: |_| {},
             anchoring: |_| Anchoring::Off,
+            tokens: None,
         }
     }
 }
@@ -139,12 +142,13 @@ impl App {
             anchoring: (given.anchoring)(dir.path()),
             ..StoreOptions::at(database.clone())
         };
-        let Given { gating, cache, policy, .. } = given;
+        let Given { gating, cache, policy, .. } = given.clone();
         let service =
             Service::open(&options, cache, gating, policy, clock.clone(), keyring.clone()).unwrap();
         let secret = TokenKeys::Secret(Secret::new(JWT_SECRET));
-        let tokens = Arc::new(Tokens::new(&secret, None, None).unwrap());
-        let auth = Arc::new(AuthState { tokens: Some(tokens), keyring, clock: clock.clone() });
+        let by_secret = || Arc::new(Tokens::new(&secret, Expected::default()).unwrap());
+        let tokens = Some(given.tokens.unwrap_or_else(by_secret));
+        let auth = Arc::new(AuthState { tokens, keyring, clock: clock.clone() });
         let mut edge = EdgeSettings {
             body_bytes: 64 * 1024,
             large_body_bytes: 1024 * 1024,

@@ -28,6 +28,7 @@ mod given;
 mod grants;
 mod guards;
 mod harness;
+mod key_sets;
 mod learning;
 mod migrations;
 mod openapi;

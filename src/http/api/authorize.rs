@@ -91,7 +91,7 @@ impl<E> Door<E> {
                 return Err(raised(refused("NO_ROUTE", detail)));
             }
             Gate::Guarded(guarded) => {
-                let caller = auth::caller(&request);
+                let caller = auth::caller(&request).await;
                 let actor = caller.map_err(of_error)?;
                 drop(request);
                 let passage = self.service.authorize(&actor, &guarded).await;

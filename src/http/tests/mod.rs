@@ -47,7 +47,7 @@ use crate::{
         claims::Claims,
         keyring::{Keyring, Secret},
         permissions::Permission,
-        tokens::{TokenKeys, Tokens, issue},
+        tokens::{Expected, TokenKeys, Tokens, issue},
     },
 };
 

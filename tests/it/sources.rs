@@ -49,7 +49,10 @@ pub fn sources(folder: &str, extensions: &[&str]) -> Vec<Source> {
             let path = entry.unwrap().path();
             let extension = path.extension().and_then(|extension| extension.to_str());
             if path.is_dir() {
-                folders.push(path);
+                // What npm has installed is not ours.
+                if !path.ends_with("node_modules") {
+                    folders.push(path);
+                }
             } else if extension.is_some_and(|extension| extensions.contains(&extension)) {
                 all.push(path);
             }

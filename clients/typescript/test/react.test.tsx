@@ -132,6 +132,11 @@ test.each(['plan_limit', 'overdue', 'suspended', 'cancelled', 'no_subscription',
   },
 );
 
+test('a module that could not be asked about is locked under its own name', async () => {
+  await shown(<ui.ModuleLocked module="zf" />, ['unreachable']);
+  expect(screen.getByRole('heading').textContent).toBe('Automation can’t be opened now');
+});
+
 test('a reason that is not known here has words too', async () => {
   await shown(<ui.ModuleLocked module="zf" />, [ok({ module_access: { zf: { ...closed, reason: 'moon' as 'plan' } } })]);
   expect(screen.getByRole('heading').textContent).toBe('Automation is locked');
@@ -276,6 +281,27 @@ test.each([
   const trial_expires_at = new Date(Date.now() + days * 86_400_000).toISOString();
   await shown(<ui.TrialBadge />, [ok({ plan: { ...payload().plan!, status: 'trialing', trial_expires_at } })]);
   expect(text()).toContain(words);
+});
+
+test('the badge of a trial changes at its end', async () => {
+  vi.useFakeTimers({ now: new Date('2026-03-01T12:00:00Z') });
+  try {
+    await shown(<ui.TrialBadge />, [ok({ plan: { ...payload().plan!, status: 'trialing', trial_expires_at: '2026-03-01T12:00:05Z' } })]);
+    expect(text()).toBe('Trial: ends in 1 h');
+    await act(() => vi.advanceTimersByTimeAsync(5001));
+    expect(text()).toBe('Trial ended');
+  } finally {
+    cleanup();
+    vi.useRealTimers();
+  }
+});
+
+test('a locked route has a heading of the level that it wants, and remedies lead somewhere', async () => {
+  const chosen = vi.fn();
+  await shown(<RequireModule module="zf" level={1} onRemedy={chosen}>x</RequireModule>);
+  expect(screen.getByRole('heading', { level: 1 }).textContent).toContain('Automation');
+  fireEvent.click(screen.getByRole('button', { name: 'Upgrade to Enterprise' }));
+  expect(chosen).toHaveBeenCalledOnce();
 });
 
 test('without a trial there is no badge', async () => {

@@ -65,12 +65,21 @@ export interface View {
 /** Judges one need. */
 export function judge(view: View, need: Need): Access {
   const { payload } = view;
-  if (payload === null) return view.loading ? access('loading') : denied('unavailable', null, null);
+  if (payload === null) return view.loading ? access('loading') : denied('unavailable', ...first(need));
   const stale = view.stale;
   const answers = steps(payload, need, view.asOf).map((it) => ({ ...it, stale }));
   const refused = answers.find((it) => !it.allowed);
   // Nothing that was asked for is nothing that was allowed.
   return refused ?? answers.at(-1) ?? { ...denied('unavailable', null, null), stale };
+}
+
+/** What is judged first: what a refusal is about where nothing is known. */
+function first({ module, feature, features = [], permission, limit }: Need): [Kind | null, string | null] {
+  const named = feature ?? features[0];
+  if (module !== undefined) return ['module', module];
+  if (named !== undefined) return ['feature', named];
+  if (permission !== undefined) return ['permission', permission];
+  return limit === undefined ? [null, null] : ['limit', limit];
 }
 
 function steps(payload: Entitlements, need: Need, asOf: number): Access[] {

@@ -17,9 +17,15 @@ export function TrialBadge({ className = 'entitled-trial' }: { className?: strin
   const end = plan?.status === 'trialing' ? plan.trial_expires_at : null;
   useEffect(() => {
     if (end === null) return;
-    setNow(Date.now());
-    const timer = setInterval(() => setNow(Date.now()), 60_000);
-    return () => clearInterval(timer);
+    let timer: ReturnType<typeof setTimeout>;
+    const look = () => {
+      setNow(Date.now());
+      const left = Date.parse(end) - Date.now();
+      // Every minute, and at the end itself.
+      if (left > 0) timer = setTimeout(look, Math.min(60_000, left + 1));
+    };
+    look();
+    return () => clearTimeout(timer);
   }, [end]);
   if (end === null) return null;
   const hours = Math.ceil((Date.parse(end) - now) / HOUR);
@@ -51,6 +57,7 @@ export function LimitMeter({ limit: key, label, className = 'entitled-limit' }: 
   const { loading, unlimited, limit, used, reason } = useLimit(key);
   const { texts, names } = useProvided();
   const id = useId();
+  const max = Math.max(limit ?? 0, 1);
   const known = !loading && reason !== 'unavailable' && reason !== 'unknown_key';
   const text = !known
     ? texts.limitUnknown
@@ -59,7 +66,16 @@ export function LimitMeter({ limit: key, label, className = 'entitled-limit' }: 
     <span className={className} data-full={known && !unlimited && used >= (limit ?? 0)}>
       <span id={id}>{label ?? nameOf(names, key)}</span>{' '}
       {known && !unlimited && (
-        <meter aria-labelledby={id} min={0} max={Math.max(limit ?? 0, 1)} value={Math.min(used, limit ?? 0)} />
+        // Browsers colour it: fine up to 80 %, then less so, and full.
+        <meter
+          aria-labelledby={id}
+          min={0}
+          max={max}
+          low={max * 0.8}
+          high={max * 0.999}
+          optimum={0}
+          value={limit === 0 ? 1 : Math.min(used, max)}
+        />
       )}{' '}
       <span>{text}</span>
     </span>

@@ -1,9 +1,11 @@
 /** Show, hide, lock or disable by what may be used. */
 import { Children, cloneElement, isValidElement, useEffect, useId, useRef } from 'react';
 import type { ReactElement, ReactNode, SyntheticEvent } from 'react';
+import type { Remedy } from '../generated/types.gen.js';
 import type { Access, Need } from './access.js';
 import { useAccess } from './hooks.js';
 import { Forbidden, Locked, useReasonText } from './locked.js';
+import type { LockedProps } from './locked.js';
 
 /** What a gate takes: what is needed, and what to do without it. */
 export interface EntitlementGateProps extends Need {
@@ -17,11 +19,15 @@ export interface EntitlementGateProps extends Need {
   fallback?: ReactNode | ((access: Access) => ReactNode);
   /** What is shown until it is known. */
   loading?: ReactNode;
+  /** With `lock`: what a remedy leads to; without one, remedies are text. */
+  onRemedy?: (remedy: Remedy) => void;
+  /** With `lock`: of the heading; 2 if left out. */
+  level?: 1 | 2 | 3 | 4;
 }
 
 /** Shows its children where everything that is named may be used. */
 export function EntitlementGate(props: EntitlementGateProps): ReactNode {
-  const { children, mode = 'hide', fallback, loading, ...need } = props;
+  const { children, mode = 'hide', fallback, loading, onRemedy, level, ...need } = props;
   const access = useAccess(need);
   const replaced = useReplaced(access);
   if (access.allowed) return children;
@@ -32,7 +38,7 @@ export function EntitlementGate(props: EntitlementGateProps): ReactNode {
   if (access.loading) return loading;
   if (typeof fallback === 'function') return fallback(access);
   if (fallback !== undefined) return fallback;
-  return mode === 'lock' ? <Denied access={access} focus={replaced} /> : null;
+  return mode === 'lock' ? <Denied access={access} focus={replaced} onRemedy={onRemedy} level={level} /> : null;
 }
 
 /** The same as {@link EntitlementGate}, for one feature. */
@@ -53,12 +59,9 @@ export function RequirePermission(props: RequireProps & { permission: NonNullabl
   return <EntitlementGate {...props} mode="lock" />;
 }
 
-function Denied({ access, focus }: { access: Access; focus: boolean }): ReactNode {
-  return access.kind === 'permission' && access.reason === 'permission_denied' ? (
-    <Forbidden focus={focus} />
-  ) : (
-    <Locked access={access} focus={focus} />
-  );
+function Denied({ access, onRemedy, ...rest }: LockedProps): ReactNode {
+  const plain = access.kind === 'permission' && access.reason === 'permission_denied';
+  return plain ? <Forbidden {...rest} /> : <Locked access={access} onRemedy={onRemedy} {...rest} />;
 }
 
 /** Whether something that was shown has just been locked, so that a focus inside it was lost. */

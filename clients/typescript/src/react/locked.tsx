@@ -15,7 +15,7 @@ export function useReasonText(access: Access): ReasonText {
   const reason = access.reason ?? 'other';
   const text = Object.hasOwn(texts.reasons, reason) ? texts.reasons[reason] : undefined;
   const { title, body } = text ?? texts.reasons.other;
-  const values = { name: nameOf(names, access.key ?? ''), plans: planNames(access.remedies, names, texts.or) };
+  const values = { name: access.key === null ? texts.unnamed : nameOf(names, access.key), plans: planNames(access.remedies, names, texts.or) };
   return { title: capital(fill(title, values)), body: capital(fill(body, values)) };
 }
 

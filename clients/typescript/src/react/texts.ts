@@ -12,6 +12,8 @@ export interface Texts {
   reasons: Record<string, ReasonText> & { other: ReasonText };
   /** By the kind of remedy; one that is not listed is not shown. */
   remedies: Record<string, string>;
+  /** The name of what has none. */
+  unnamed: string;
   /** Between two plans: “Growth or Enterprise”. */
   or: string;
   /** Of a trial; `{days}` or `{hours}` are left. */
@@ -34,7 +36,7 @@ export const english: Texts = {
   reasons: {
     plan_limit: { title: '{name} is not part of your plan', body: 'Upgrade to use it.' },
     overdue: { title: '{name} is paused', body: 'An invoice is overdue. It opens again once that is settled.' },
-    suspended: { title: 'Your account is suspended', body: 'Contact us to have it opened again.' },
+    suspended: { title: 'Your account is suspended', body: 'Nothing can be used until that is lifted.' },
     cancelled: { title: 'Your subscription is cancelled', body: 'Take a plan to use {name} again.' },
     no_subscription: { title: 'You have no subscription', body: 'Take a plan to use {name}.' },
     trial_expired: { title: 'Your trial of {name} has ended', body: 'Take a plan to go on.' },
@@ -59,6 +61,7 @@ export const english: Texts = {
     request_access: 'Request access',
     wait_until: 'Available from {at}',
   },
+  unnamed: 'this',
   or: ' or ',
   trialDays: 'Trial: {days} days left',
   trialLastDay: 'Trial: 1 day left',

@@ -19,11 +19,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::domain::time::Timestamp;
 
 /// By how much the system's clock may differ from the time that has passed, in microseconds.
 const TOLERANCE: i64 = 5 * 60 * 1_000_000;
+
+/// How long at most until a waiting one looks at the system's clock again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A clock that never goes back. Clones share it.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct Clock {
 
 #[derive(Debug)]
 struct Shared {
+    /// A manual clock was moved.
+    moved: Notify,
     /// The latest instant that was handed out without doubt, in microseconds.
     latest: AtomicI64,
     /// How long a clock is in doubt before it is believed, in microseconds.
@@ -89,6 +95,24 @@ impl Clock {
         Self::of(Source::System(Instant::now()))
     }
 
+    /// Waits until it is `at`.
+    pub async fn reached(&self, at: Timestamp) {
+        loop {
+            // Before the look: a move in between is not missed.
+            let moved = self.shared.moved.notified();
+            let us = at.micros() - self.now().micros();
+            let Ok(us) = u64::try_from(us).map(Duration::from_micros) else { return };
+            if us.is_zero() {
+                return;
+            }
+            match &self.source {
+                // It may be set meanwhile.
+                Source::System(_) => tokio::time::sleep(us.min(LOOK_AGAIN)).await,
+                Source::Manual(_) => moved.await,
+            }
+        }
+    }
+
     /// A clock that only moves when it is told to: for tests.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
@@ -99,6 +123,7 @@ impl Clock {
     fn of(source: Source) -> Self {
         let (wall, passed) = (source.wall(), source.passed());
         let shared = Shared {
+            moved: Notify::new(),
             latest: AtomicI64::new(0),
             hold: AtomicI64::new(2 * TOLERANCE),
             reference: Mutex::new(Reference { wall, passed, doubted_since: None }),
@@ -154,6 +179,7 @@ impl Clock {
         if let Source::Manual(manual) = &self.source {
             let before = manual.wall.swap(to.micros(), Ordering::Relaxed);
             manual.passed.fetch_add((to.micros() - before).max(0), Ordering::Relaxed);
+            self.shared.moved.notify_waiters();
         }
     }
 
@@ -161,6 +187,7 @@ impl Clock {
     pub fn jump(&self, to: Timestamp) {
         if let Source::Manual(manual) = &self.source {
             manual.wall.store(to.micros(), Ordering::Relaxed);
+            self.shared.moved.notify_waiters();
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
     },
     service::{
         algorithms::Algorithms,
+        events::EventOptions,
         keyring::Secret,
         memory::CacheOptions,
         policy::{Approval, Policy},
@@ -75,6 +76,8 @@ pub struct Settings {
     pub usage: Usage,
     /// How what ends by itself is recorded.
     pub expiry: Expiry,
+    /// Who is told of changes.
+    pub events: Events,
     /// What bounds the service.
     pub limits: Limits,
 }
@@ -123,6 +126,20 @@ pub struct Expiry {
     pub ends_soon_hours: u32,
     /// How long a clock that has jumped ahead is not believed.
     pub hold_seconds: u32,
+}
+
+/// Who is told of changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// Subscribers at a time.
+    pub subscribers: usize,
+    /// How many commits one may lag behind before it is dropped.
+    pub queue: usize,
+    /// How many changes are kept for those who resume.
+    pub retention_rows: u64,
+    /// How long they are kept.
+    pub retention_hours: u32,
 }
 
 /// How tokens are verified; without a secret or a JWKS there are none.
@@ -285,6 +302,12 @@ impl Default for Settings {
             activity: Activity { retention_days: 90 },
             usage: Usage { retention_days: 400 },
             expiry: Expiry { ends_soon_hours: 72, hold_seconds: 600 },
+            events: Events {
+                subscribers: 2_000,
+                queue: 256,
+                retention_rows: 100_000,
+                retention_hours: 72,
+            },
             limits: Limits::default(),
         }
     }
@@ -340,7 +363,7 @@ impl Settings {
     /// The rules that people and the worker are held to.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { governance, audit, activity, usage, expiry, limits, .. } = self;
+        let Self { governance, audit, activity, usage, expiry, events, limits, .. } = self;
         let retention = |days: u32| (days > 0).then(|| Span::days(days));
         Policy {
             override_horizon: Span::days(governance.override_horizon_days),
@@ -352,6 +375,13 @@ impl Settings {
             activity_queue: limits.activity_queue,
             ends_soon: Span::hours(expiry.ends_soon_hours),
             hold: Duration::from_secs(expiry.hold_seconds.into()),
+            events: EventOptions {
+                subscribers: events.subscribers,
+                queue: events.queue,
+                keep_rows: events.retention_rows,
+                keep_for: Span::hours(events.retention_hours),
+                ..EventOptions::default()
+            },
         }
     }
 

@@ -53,16 +53,11 @@ impl Server {
         Self { url, key }
     }
 
-    /// Writes an answer of this type down while it arrives. An answer that breaks off is a failure.
-    pub fn download(
-        &self,
-        path: &str,
-        kind: &str,
-        to: &mut dyn std::io::Write,
-    ) -> Result<(), Failure> {
+    /// An answer of this type that is read while it arrives.
+    pub fn open(&self, path: &str, kind: &str) -> Result<Response, Failure> {
         let request = self.request(Method::GET, path, Body::None)?;
         let request = request.header(header::ACCEPT, kind).timeout(LONGEST_DOWNLOAD);
-        let mut response = request.send().map_err(|error| self.unreachable(&error))?;
+        let response = request.send().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             let text = response.text().map_err(|error| self.unreachable(&error))?;
@@ -70,9 +65,17 @@ impl Server {
         }
         let given =
             response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if given != Some(kind) {
-            return Err(self.foreign());
-        }
+        if given == Some(kind) { Ok(response) } else { Err(self.foreign()) }
+    }
+
+    /// Writes an answer of this type down while it arrives. An answer that breaks off is a failure.
+    pub fn download(
+        &self,
+        path: &str,
+        kind: &str,
+        to: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        let mut response = self.open(path, kind)?;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let count = std::io::Read::read(&mut response, &mut buffer).map_err(|error| {

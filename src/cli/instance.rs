@@ -116,6 +116,14 @@ impl Instance {
         let expiry = tokio::spawn(worker::expiry::run(service.clone(), stop.clone()));
         let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
         let activity = tokio::spawn(worker::activity::run(service.clone(), stop.clone()));
+        let boundaries = tokio::spawn(worker::boundaries::run(service.clone(), stop.clone()));
+        let streams = tokio::spawn({
+            let (service, stop) = (service.clone(), stop.clone());
+            async move {
+                stop.cancelled().await;
+                service.hub().close();
+            }
+        });
         let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
         let key_sets = tokens.map(|tokens| {
             let stop = stop.clone();
@@ -142,6 +150,8 @@ impl Instance {
         if let Some(key_sets) = key_sets {
             let _ = key_sets.await;
         }
+        let _ = boundaries.await;
+        let _ = streams.await;
         // No request adds to it any more.
         worker::activity::finish(&service).await;
         if let Err(error) = service.record_uses().await {
@@ -198,6 +208,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         let outcome = outcome.and(service.prune_audit(&actor).await.map(drop));
         let outcome = outcome.and(service.prune_activity().await.map(drop));
         let outcome = outcome.and(service.prune_usage(&actor).await.map(drop));
+        let outcome = outcome.and(service.prune_events(&actor).await);
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }

@@ -13,6 +13,7 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod events;
 mod exit;
 mod explain;
 mod health;
@@ -94,6 +95,9 @@ enum Command {
     /// Verify or export the audit trail
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Follow what changes on a server
+    #[command(subcommand)]
+    Events(events::Events),
     /// Show every setting and where it comes from
     Config(config::Config),
 }
@@ -132,6 +136,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Routes(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Audit(command) => command.run(settings),
+        Command::Events(command) => command.run(),
         Command::Config(command) => command.run(settings),
     }
 }

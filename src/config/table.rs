@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 46] = [
+pub const SETTINGS: [Setting; 50] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -76,6 +76,10 @@ pub const SETTINGS: [Setting; 46] = [
     setting("usage.retention_days", Kind::Number(0, 36_500)),
     setting("expiry.ends_soon_hours", Kind::Number(1, 8_784)),
     setting("expiry.hold_seconds", SECONDS),
+    setting("events.subscribers", Kind::Number(0, 1_000_000)),
+    setting("events.queue", Kind::Number(1, 100_000)),
+    setting("events.retention_rows", Kind::Number(1, 1_000_000_000)),
+    setting("events.retention_hours", Kind::Number(1, 87_600)),
     setting("limits.body_bytes", BYTES),
     setting("limits.large_body_bytes", BYTES),
     setting("limits.connections", Kind::Number(1, 1_000_000)),

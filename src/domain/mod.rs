@@ -21,6 +21,7 @@
 //! | activation code | puts a tenant that redeems it on a plan |
 //! | request | an override that somebody wants and somebody else decides about |
 //! | decision | the answer to a check |
+//! | change | what subscribers are told: whose answers may be others now |
 //!
 //! Invariants: a value of a key type is always well formed; an instant always has microsecond
 //! precision; a `Catalog` that was made by `catalog::parse` has no dangling reference.
@@ -36,6 +37,7 @@ pub mod catalog;
 pub mod checks;
 pub mod conditions;
 pub mod contexts;
+pub mod events;
 pub mod grants;
 pub mod keys;
 pub mod overrides;

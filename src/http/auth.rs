@@ -25,8 +25,9 @@ use crate::{
     http::{edge::Context, failure::Failure},
     service::{
         Actor,
+        events::audience::Right,
         key_source::WAIT,
-        keyring::{Keyring, digest},
+        keyring::{KEY_PREFIX, Keyring, ROOT, digest},
         permissions::{Permission, for_each_permission},
         tokens::Tokens,
     },
@@ -113,6 +114,21 @@ impl AuthState {
                 found.ok_or(UNKNOWN_KEY)
             }
         }
+    }
+
+    /// What the right of this caller rests on, and how long it lasts.
+    pub fn right(&self, headers: &HeaderMap, principal: &Principal) -> Result<Right> {
+        if principal.id == ROOT {
+            return Ok(Right::Root);
+        }
+        if let Some(id) = principal.id.strip_prefix(KEY_PREFIX) {
+            return Ok(Right::Key(id.to_owned()));
+        }
+        let value = one(headers, &header::AUTHORIZATION)?.unwrap_or_default();
+        let token = value.split_once(' ').map_or("", |(_, credential)| credential.trim());
+        let tokens = self.tokens.as_ref();
+        let until = tokens.and_then(|tokens| tokens.expires_at(token, self.clock.now()));
+        until.map(Right::Token).ok_or(Error::Unauthenticated("The token is not valid any more."))
     }
 
     fn bearer(&self, credential: &str, now: Timestamp) -> Result<Arc<Principal>> {
@@ -207,6 +223,11 @@ fn context(request: &Request) -> Result<&Context> {
 /// Who sent this request, by its credential alone.
 pub(super) async fn caller(request: &Request) -> Result<Actor> {
     actor(context(request)?, request).await
+}
+
+/// What the right of the caller of this request rests on.
+pub(super) fn right(request: &Request, actor: &Actor) -> Result<Right> {
+    context(request)?.auth.right(request.headers(), &actor.principal)
 }
 
 async fn actor(context: &Context, request: &Request) -> Result<Actor> {

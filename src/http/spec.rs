@@ -202,7 +202,7 @@ fn add_problems(path: &str, operation: &mut Value) {
     let needs = operation["x-permission"].as_str().unwrap_or_default();
     // The tenant in the question, or the caller's own.
     let asks_about_a_tenant =
-        ["check", "me", "activation_codes:redeem", "usage:write"].contains(&needs);
+        ["check", "me", "activation_codes:redeem", "usage:write", "events:read"].contains(&needs);
     // Once for each tenant, and slowed, because a code can be guessed.
     let redeems = needs == "activation_codes:redeem";
     // Where the caller can choose, it can choose what there isn't.

@@ -16,8 +16,8 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::{
-    Service, actor::Actor, endings, memory::Memory, permissions::Permission, policy::Policy,
-    requests, seats, tiers, usage, user_entitlements,
+    Service, actor::Actor, endings, events::passing, memory::Memory, permissions::Permission,
+    policy::Policy, requests, seats, tiers, usage, user_entitlements,
 };
 use crate::{
     clock::Trust,
@@ -26,7 +26,7 @@ use crate::{
         time::{Span, Timestamp},
     },
     error::Result,
-    store::{self, ReadTx, WriteTx, due::Due, subscription_ends},
+    store::{self, ReadTx, WriteTx, due::Due, outbox::Passed, subscription_ends},
 };
 
 /// How many things of a kind are looked up at once.
@@ -36,7 +36,7 @@ const BATCH: usize = 250;
 const IN_FLIGHT: usize = 32;
 
 /// Looks up what is due by an instant, after one that was seen, at most so many.
-type Lookup = fn(&ReadTx<'_>, Timestamp, Option<&Due>, usize) -> Result<Vec<Due>>;
+pub(super) type Lookup = fn(&ReadTx<'_>, Timestamp, Option<&Due>, usize) -> Result<Vec<Due>>;
 
 /// One kind of thing that happens by itself. A new kind is a new row of [`KINDS`].
 struct Kind {
@@ -49,6 +49,24 @@ struct Kind {
     next: fn(&ReadTx<'_>) -> Result<Option<Timestamp>>,
     /// Records one; nothing where it was ended or moved in the meantime.
     record: Record,
+    /// Whom one concerns when it passes; none where answers stay what they are.
+    about: Option<About>,
+}
+
+/// Whom something concerns that passes by itself.
+pub(super) type About = fn(&ReadTx<'_>, &Due) -> Result<Vec<Passed>>;
+
+/// A kind of thing that alters answers when it passes by itself.
+pub(super) struct Boundary {
+    /// What is not recorded.
+    pub due: Lookup,
+    /// Whom one concerns.
+    pub about: About,
+}
+
+/// Every kind of thing that alters answers when it passes by itself.
+pub(super) fn boundaries() -> impl Iterator<Item = Boundary> {
+    KINDS.iter().filter_map(|kind| Some(Boundary { due: kind.due, about: kind.about? }))
 }
 
 /// How one thing is recorded.
@@ -68,6 +86,7 @@ const KINDS: &[Kind] = &[
         due: store::overrides::due,
         next: store::overrides::next_due,
         record: Record::Ends(endings::expire_override),
+        about: Some(passing::of_override),
     },
     Kind {
         name: "override's notice",
@@ -75,6 +94,7 @@ const KINDS: &[Kind] = &[
         due: store::overrides::due_for_notice,
         next: store::overrides::next_for_notice,
         record: Record::Ends(endings::announce_override),
+        about: None,
     },
     Kind {
         name: "request",
@@ -82,6 +102,7 @@ const KINDS: &[Kind] = &[
         due: store::requests::due,
         next: store::requests::next_due,
         record: Record::Ends(requests::expire),
+        about: None,
     },
     Kind {
         name: "grant's trial",
@@ -89,6 +110,7 @@ const KINDS: &[Kind] = &[
         due: store::grants::due_trials,
         next: store::grants::next_trial,
         record: Record::Ends(endings::end_trial_of_grant),
+        about: Some(passing::of_grant),
     },
     Kind {
         name: "subscription's trial",
@@ -96,6 +118,7 @@ const KINDS: &[Kind] = &[
         due: subscription_ends::due_trials,
         next: subscription_ends::next_trial,
         record: Record::Ends(endings::end_trial_of_subscription),
+        about: Some(passing::of_tenant),
     },
     Kind {
         name: "subscription's end",
@@ -103,6 +126,7 @@ const KINDS: &[Kind] = &[
         due: subscription_ends::due_ends,
         next: subscription_ends::next_end,
         record: Record::Ends(endings::end_subscription),
+        about: Some(passing::of_tenant),
     },
     Kind {
         name: "tier",
@@ -110,6 +134,7 @@ const KINDS: &[Kind] = &[
         due: store::tiers::due,
         next: store::tiers::next_due,
         record: Record::Ends(tiers::expire),
+        about: Some(passing::of_tier),
     },
     Kind {
         name: "subscription's start",
@@ -117,6 +142,7 @@ const KINDS: &[Kind] = &[
         due: subscription_ends::due_starts,
         next: subscription_ends::next_start,
         record: Record::Ends(endings::start_subscription),
+        about: Some(passing::of_tenant),
     },
     Kind {
         name: "seat",
@@ -124,6 +150,7 @@ const KINDS: &[Kind] = &[
         due: store::seats::due,
         next: store::seats::next_due,
         record: Record::Ends(seats::expire),
+        about: Some(passing::of_seat),
     },
     Kind {
         name: "user entitlement",
@@ -131,6 +158,7 @@ const KINDS: &[Kind] = &[
         due: store::user_entitlements::due,
         next: store::user_entitlements::next_due,
         record: Record::Ends(user_entitlements::expire),
+        about: Some(passing::of_user_entitlement),
     },
     Kind {
         name: "role",
@@ -138,6 +166,7 @@ const KINDS: &[Kind] = &[
         due: store::roles::due,
         next: store::roles::next_due,
         record: Record::Ends(endings::expire_role),
+        about: Some(passing::of_role),
     },
     Kind {
         name: "platform role",
@@ -145,6 +174,7 @@ const KINDS: &[Kind] = &[
         due: store::platform_roles::due,
         next: store::platform_roles::next_due,
         record: Record::Ends(endings::expire_platform_role),
+        about: Some(passing::of_platform_role),
     },
     Kind {
         name: "reservation",
@@ -152,6 +182,7 @@ const KINDS: &[Kind] = &[
         due: store::reservations::due,
         next: store::reservations::next_due,
         record: Record::Ends(usage::expire_reservation),
+        about: None,
     },
     Kind {
         name: "usage's recovery",
@@ -159,6 +190,7 @@ const KINDS: &[Kind] = &[
         due: store::usage_periods::due_recoveries,
         next: store::usage_periods::next_recovery,
         record: Record::Weighs(usage::recover),
+        about: None,
     },
     Kind {
         name: "usage's limits",
@@ -166,6 +198,7 @@ const KINDS: &[Kind] = &[
         due: store::usage_rechecks::due,
         next: store::usage_rechecks::next_due,
         record: Record::Weighs(usage::recheck),
+        about: None,
     },
 ];
 
@@ -259,6 +292,8 @@ impl Service {
     /// Records everything that has ended by now, in bounded batches.
     pub async fn expire(&self, actor: &Actor) -> Result<ExpiryRun> {
         let mut run = ExpiryRun::default();
+        // Before it is recorded, so that each is told once and always in the same way.
+        self.tell_boundaries(actor).await?;
         for kind in KINDS {
             let mut last: Option<Due> = None;
             loop {
@@ -301,6 +336,9 @@ impl Service {
         let changes = few.iter().cloned().map(|due| {
             let memory = self.memory.clone();
             self.change(actor, move |tx| {
+                if kind.about.is_some() && due.at <= store::outbox::told_until(tx.read())? {
+                    tx.was_told();
+                }
                 let events: Vec<Event> = match kind.record {
                     Record::Ends(record) => record(tx, &due)?.into_iter().collect(),
                     Record::Weighs(record) => record(tx, &memory, &due)?,

@@ -197,6 +197,14 @@ impl Keyring {
         bool::from(known.ct_eq(presented)).then(|| principal.clone())
     }
 
+    /// Who bears the key with this public part, and until when; none where there is no such key, or
+    /// none any more.
+    #[must_use]
+    pub fn standing(&self, id: &str) -> Option<(Arc<Principal>, Option<Timestamp>)> {
+        let keys = self.keys.load();
+        keys.get(id).map(|entry| (entry.principal.clone(), entry.until))
+    }
+
     /// The keys that were used since the last call, with the minute of their last use.
     #[must_use]
     pub fn drain_uses(&self) -> Vec<(String, Timestamp)> {

@@ -24,6 +24,7 @@ pub mod contexts;
 pub mod decisions;
 mod endings;
 pub mod entitlements;
+pub mod events;
 pub mod expiry;
 pub mod grants;
 pub mod guesses;
@@ -60,6 +61,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::actor::Actor;
 use self::{
     activity::ActivityQueue,
+    events::{boundaries::Alarm, hub::Hub},
     expiry::ExpiryState,
     guesses::Guesses,
     keyring::Keyring,
@@ -96,6 +98,8 @@ pub struct Service {
     guesses: Arc<Guesses>,
     uses: Arc<Uses>,
     activity: Arc<ActivityQueue>,
+    hub: Arc<Hub>,
+    alarm: Arc<Alarm>,
     policy: Policy,
 }
 
@@ -120,13 +124,23 @@ impl Service {
     ) -> Result<Self, OpenError> {
         let memory = Arc::new(Memory::new(cache, gating));
         let expiry = Arc::<ExpiryState>::default();
+        let hub = Arc::new(Hub::new(policy.events.subscribers, policy.events.queue));
+        let alarm = Arc::<Alarm>::default();
         clock.set_hold(policy.hold);
         let publish = {
             let (memory, keyring, clock) = (memory.clone(), keyring.clone(), clock.clone());
-            let expiry = expiry.clone();
+            let (expiry, hub, alarm) = (expiry.clone(), hub.clone(), alarm.clone());
             move |tx: &ReadTx<'_>, touched: &Touched| {
                 memory.follow(tx, touched, gating, &keyring, &clock)?;
-                touched.ends_at.into_iter().for_each(|at| expiry.expect(at));
+                if let Some(at) = touched.ends_at {
+                    expiry.expect(at);
+                    alarm.expect(at);
+                }
+                // Last: whoever is told of a change finds it in memory.
+                if touched.keys {
+                    hub.keys_changed();
+                }
+                hub.publish(&touched.changes);
                 Ok(())
             }
         };
@@ -150,6 +164,8 @@ impl Service {
             guesses: Arc::default(),
             uses: Arc::default(),
             activity: Arc::new(ActivityQueue::new(policy.activity_queue)),
+            hub,
+            alarm,
             policy,
         })
     }
@@ -167,6 +183,7 @@ impl Service {
                 for event in &events {
                     store::audit::append(tx, &provenance, event)?;
                 }
+                store::outbox::record(tx, &events)?;
                 Ok(value)
             })
             .await

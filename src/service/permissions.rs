@@ -33,6 +33,8 @@ macro_rules! for_each_permission {
             AuditRead = "audit:read";
             /// Making, listing and revoking API keys.
             KeysManage = "keys:manage";
+            /// Being told of changes.
+            EventsRead = "events:read";
             /// Looking at the cache and refreshing it.
             CacheManage = "cache:manage";
             /// Reading the rollout.
@@ -152,6 +154,7 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::Me                 => [All,   All,    All,    All,    Own,    Me],
         P::AuditRead          => [All,   All,    All,    No,     No,     No],
         P::KeysManage         => [All,   No,     No,     No,     No,     No],
+        P::EventsRead         => [All,   All,    All,    All,    Own,    Me],
         P::CacheManage        => [All,   No,     No,     No,     No,     No],
         P::RolloutRead        => [All,   All,    All,    No,     No,     No],
         P::RolloutWrite       => [All,   No,     No,     No,     No,     No],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::events::EventOptions;
 use crate::domain::time::Span;
 
 /// Whether one person is enough for an override.
@@ -34,6 +35,8 @@ pub struct Policy {
     pub ends_soon: Span,
     /// How long a clock that has jumped ahead is not believed.
     pub hold: Duration,
+    /// What bounds the events.
+    pub events: EventOptions,
 }
 
 impl Default for Policy {
@@ -48,6 +51,7 @@ impl Default for Policy {
             activity_queue: 50_000,
             ends_soon: Span::hours(72),
             hold: Duration::from_secs(600),
+            events: EventOptions::default(),
         }
     }
 }

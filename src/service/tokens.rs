@@ -219,6 +219,13 @@ impl Tokens {
         Ok(principal)
     }
 
+    /// When this token expires; none where it isn't one that can be used now.
+    #[must_use]
+    pub fn expires_at(&self, token: &str, now: Timestamp) -> Option<Timestamp> {
+        let verified = self.decode(&self.keys.load(), token).ok()?;
+        verified.usable(now).is_ok().then_some(verified.expires_at)
+    }
+
     fn shard(&self, hash: &Digest) -> Option<&RwLock<HashMap<Digest, Verified>>> {
         self.verified.get(usize::from(hash.first().copied()?) % SHARDS)
     }

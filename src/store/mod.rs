@@ -19,6 +19,7 @@ pub mod grants;
 pub mod idempotency;
 mod migrate;
 mod open;
+pub mod outbox;
 pub mod overrides;
 pub mod people;
 pub mod platform_roles;
@@ -57,6 +58,7 @@ use crate::{
     domain::{
         audit::Head,
         contexts::ContextKey,
+        events::Change,
         keys::{TenantKey, UserKey},
         time::Timestamp,
     },
@@ -103,6 +105,12 @@ pub struct Touched {
     pub ends_at: Option<Timestamp>,
     /// What is known of these features now. No version: usage raises none.
     pub usage: usage::TouchedUsage,
+    /// Of these tenants anybody's answers can be others now, and not only those of `users`.
+    pub whole: BTreeSet<TenantKey>,
+    /// Subscribers were told already that this has passed; it is only recorded.
+    pub is_told: bool,
+    /// What subscribers are told, in the order of their places.
+    pub changes: Vec<Arc<Change>>,
 }
 
 /// A context that was made, moved or removed.
@@ -124,6 +132,7 @@ impl Touched {
         self.users.extend(other.users);
         self.contexts.extend(other.contexts);
         self.usage.extend(other.usage);
+        self.changes.extend(other.changes);
         self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }
@@ -149,6 +158,12 @@ impl WriteTx<'_> {
 
     /// The change concerns `tenant`: its version steps and its facts are read again.
     pub fn touch_tenant(&self, tenant: &TenantKey) -> Result<()> {
+        self.step(tenant)?;
+        self.touched.borrow_mut().whole.insert(tenant.clone());
+        Ok(())
+    }
+
+    fn step(&self, tenant: &TenantKey) -> Result<()> {
         tenants::set_version(self, tenant)?;
         self.touched.borrow_mut().tenants.insert(tenant.clone());
         Ok(())
@@ -157,7 +172,7 @@ impl WriteTx<'_> {
     /// The change concerns `user`, in `tenant` or outside of all: what is known of them is read again.
     pub fn touch_user(&self, tenant: Option<&TenantKey>, user: &UserKey) -> Result<()> {
         if let Some(tenant) = tenant {
-            self.touch_tenant(tenant)?;
+            self.step(tenant)?;
         }
         self.touched.borrow_mut().users.insert((tenant.cloned(), user.clone()));
         Ok(())
@@ -179,6 +194,11 @@ impl WriteTx<'_> {
     pub fn ends_at(&self, at: Timestamp) {
         let mut touched = self.touched.borrow_mut();
         touched.ends_at = Some(touched.ends_at.map_or(at, |earliest| earliest.min(at)));
+    }
+
+    /// The change records something that has passed by itself, and of which subscribers were told.
+    pub fn was_told(&self) {
+        self.touched.borrow_mut().is_told = true;
     }
 
     /// The change concerns API keys.

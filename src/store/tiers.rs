@@ -51,6 +51,12 @@ pub fn find_open(
     Ok(found)
 }
 
+/// Whose tier this is.
+pub fn user_of(tx: &ReadTx<'_>, id: &str) -> Result<Option<UserKey>> {
+    let mut statement = tx.conn.prepare_cached("SELECT user FROM tiers WHERE id = :id")?;
+    Ok(statement.query_row(named_params! {":id": id}, |row| row.get(0)).optional()?)
+}
+
 /// Adds a tier.
 pub fn insert(tx: &WriteTx<'_>, new: &Tier) -> Result<()> {
     tx.read

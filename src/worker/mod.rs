@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod anchor;
+pub mod boundaries;
 pub mod clock;
 pub mod expiry;
 pub mod key_sets;

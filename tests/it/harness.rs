@@ -320,6 +320,15 @@ impl Client<'_> {
         reply(self.request(method, path).header("content-type", content_type).body(text)).await
     }
 
+    /// An answer that is read piece by piece.
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let request = self.request(Method::GET, path);
+        let add = |request: reqwest::RequestBuilder, header: &(&str, &str)| {
+            request.header(header.0, header.1)
+        };
+        headers.iter().fold(request, add).send().await.unwrap()
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.app.address);
         let request = self.app.client.request(method, url);
@@ -331,9 +340,16 @@ impl Client<'_> {
 }
 
 async fn reply(request: reqwest::RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
+    let mut response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await.unwrap();
+    let is_endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let text = if is_endless {
+        // Of what never ends, the beginning.
+        let piece = response.chunk().await.unwrap().unwrap();
+        String::from_utf8(piece.to_vec()).unwrap()
+    } else {
+        response.text().await.unwrap()
+    };
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Reply { status, headers, body }
 }

@@ -17,6 +17,8 @@ mod coverage;
 mod crash;
 mod credentials;
 mod decisions;
+mod event_crowds;
+mod events;
 mod expiry;
 mod forward_auth;
 mod forwarded;

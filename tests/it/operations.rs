@@ -129,7 +129,8 @@ impl Operation {
             "list_audit_events"
             | "list_overrides"
             | "list_requests"
-            | "list_override_exceptions" => {
+            | "list_override_exceptions"
+            | "stream_events" => {
                 format!("{path}?tenant={}", subject.tenant)
             }
             _ => path,

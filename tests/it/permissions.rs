@@ -124,7 +124,7 @@ fn the_table_says_what_the_specification_says() {
         }
     }
     let said = |permission| of_users.iter().any(|(r, w, _)| [*r, *w].contains(&permission));
-    let of_applications = [P::Check, P::EntitlementsRead, P::Me];
+    let of_applications = [P::Check, P::EntitlementsRead, P::EventsRead, P::Me];
     for &permission in Permission::ALL.iter().filter(|permission| !said(**permission)) {
         let may = of_applications.contains(&permission);
         let expected = |reach| if may { reach } else { Reach::None };

@@ -13,6 +13,7 @@ pub mod checks;
 pub mod contexts;
 pub mod coverage;
 pub mod entitlements;
+pub mod events;
 pub mod grants;
 pub mod overrides;
 pub mod overrides_report;
@@ -47,7 +48,7 @@ pub type Apis = (
     tenants::TenantsApi,
     subscriptions::SubscriptionsApi,
     grants::GrantsApi,
-    audit::AuditApi,
+    (audit::AuditApi, events::EventsApi),
     api_keys::ApiKeysApi,
     (cache::CacheApi, rollout::RolloutApi),
     overrides::OverridesApi,
@@ -95,7 +96,7 @@ pub fn apis(service: &Service) -> Apis {
         tenants::TenantsApi(service()),
         subscriptions::SubscriptionsApi(service()),
         grants::GrantsApi(service()),
-        audit::AuditApi(service()),
+        (audit::AuditApi(service()), events::EventsApi(service())),
         api_keys::ApiKeysApi(service()),
         (cache::CacheApi(service()), rollout::RolloutApi(service())),
         overrides::OverridesApi(service()),
@@ -141,6 +142,8 @@ enum Tag {
     Roles,
     /// What happened.
     Audit,
+    /// What changes, as it changes.
+    Events,
     /// How far enforcement goes.
     Rollout,
     /// Who may call.

@@ -6931,6 +6931,62 @@ export type CheckBatchResponses = {
 
 export type CheckBatchResponse = CheckBatchResponses[keyof CheckBatchResponses];
 
+export type StreamEventsData = {
+    body?: never;
+    headers?: {
+        /**
+         * The id of the last message that was received.
+         */
+        'Last-Event-ID'?: number;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Only changes that concern this tenant.
+         */
+        tenant?: string;
+        /**
+         * As the header `Last-Event-ID`, for who can't set it; the header counts where both are given.
+         */
+        last_event_id?: number;
+    };
+    url: '/api/v1/events';
+};
+
+export type StreamEventsErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type StreamEventsError = StreamEventsErrors[keyof StreamEventsErrors];
+
+export type StreamEventsResponses = {
+    /**
+     * Messages for as long as the caller listens
+     */
+    200: string;
+};
+
+export type StreamEventsResponse = StreamEventsResponses[keyof StreamEventsResponses];
+
 export type GetMeData = {
     body?: never;
     path?: never;

@@ -34,6 +34,7 @@ mod key_sets;
 mod learning;
 mod metrics;
 mod migrations;
+mod monitoring;
 mod openapi;
 mod operations;
 mod oracle;

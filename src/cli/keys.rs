@@ -13,13 +13,15 @@ use crate::domain::{callers::OperatorRole, time::Timestamp};
 
 const PATH: &str = "/api/v1/admin/api-keys";
 
-/// Make, list and revoke API keys on a server
+/// Make, list, rotate and revoke API keys on a server
 #[derive(Debug, Subcommand)]
 pub enum Keys {
     /// Make a key; it is shown this once
     Create(Create),
     /// List the keys, revoked ones too
     List(List),
+    /// Give a key another secret; it is shown this once
+    Rotate(Rotate),
     /// Refuse a key from now on
     Revoke(Revoke),
 }
@@ -53,11 +55,29 @@ pub struct List {
 }
 
 #[derive(Debug, Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    server: Server,
+    /// The public part of the key: the 16 digits after `ent_`
+    id: String,
+    /// For how long the secret that it has stays good: 90s, 15m, 8h, 7d, or 0s
+    #[arg(long, default_value = "1d", value_parser = words::seconds_or_none)]
+    overlap: u32,
+    /// When it expires from now on, such as 2027-01-01T00:00:00Z; else that stays as it is
+    #[arg(long, value_parser = words::instant)]
+    expires_at: Option<Timestamp>,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+#[derive(Debug, Args)]
 pub struct Revoke {
     #[command(flatten)]
     server: Server,
     /// The public part of the key: the 16 digits after `ent_`
     id: String,
+    #[command(flatten)]
+    format: output::Format,
 }
 
 impl Keys {
@@ -65,21 +85,51 @@ impl Keys {
         match self {
             Self::Create(create) => create.run()?,
             Self::List(List { server, format }) => {
-                let heads =
-                    ["id", "name", "role", "tenant", "expires_at", "revoked_at", "last_used_at"];
+                let heads = [
+                    "id",
+                    "name",
+                    "role",
+                    "tenant",
+                    "expires_at",
+                    "revoked_at",
+                    "rotated_at",
+                    "old_secret_until",
+                    "last_used_at",
+                ];
                 format.print(&server.list(PATH)?, |keys| output::members(&heads, keys))?;
             }
-            Self::Revoke(Revoke { server, id }) => {
-                if !id.chars().all(|c| c.is_ascii_alphanumeric()) {
-                    let line =
-                        format!("“{}” isn't the id of a key; see keys list", output::plain(&id));
-                    return Err(Failure::new(Exit::Usage, line));
-                }
-                server.ask(Method::DELETE, &format!("{PATH}/{id}"), Body::None)?;
-                output::print(&format!("revoked {id}"))?;
+            Self::Rotate(rotate) => rotate.run()?,
+            Self::Revoke(Revoke { server, id, format }) => {
+                server.ask(Method::DELETE, &path(&id)?, Body::None)?;
+                format.print(&json!({"revoked": id}), |_| format!("revoked {id}"))?;
             }
         }
         Ok(Exit::Ok)
+    }
+}
+
+fn path(id: &str) -> Result<String, Failure> {
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric()) {
+        let line = format!("“{}” isn't the id of a key; see keys list", output::plain(id));
+        return Err(Failure::new(Exit::Usage, line));
+    }
+    Ok(format!("{PATH}/{id}"))
+}
+
+/// The key alone, so that `KEY=$(entitled keys create …)` works.
+fn key_alone(made: &Value) -> String {
+    made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+impl Rotate {
+    fn run(self) -> Result<(), Failure> {
+        let Self { server, id, overlap, expires_at, format } = self;
+        let mut body = json!({"overlap_seconds": overlap});
+        if let (Some(at), Some(body)) = (expires_at, body.as_object_mut()) {
+            body.insert("expires_at".into(), json!(at));
+        }
+        let path = format!("{}/rotate", path(&id)?);
+        format.print(&server.ask(Method::POST, &path, Body::Json(&body))?, key_alone)
     }
 }
 
@@ -93,9 +143,6 @@ impl Create {
             "expires_at": expires_at,
         });
         let made = server.ask(Method::POST, PATH, Body::Json(&body))?;
-        // Alone, so that `KEY=$(entitled keys create …)` works.
-        format.print(&made, |made| {
-            made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned()
-        })
+        format.print(&made, key_alone)
     }
 }

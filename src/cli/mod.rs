@@ -89,7 +89,7 @@ enum Command {
     /// Hold an application's routes against the catalog
     #[command(subcommand)]
     Routes(routes::Routes),
-    /// Make, list and revoke API keys on a server
+    /// Make, list, rotate and revoke API keys on a server
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Verify or export the audit trail

@@ -22,6 +22,12 @@ pub fn instant(text: &str) -> Result<Timestamp, String> {
 /// A length of time in seconds, such as `90s`, `15m`, `8h` or `7d`.
 pub fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("“{text}” must be like 90s, 15m, 8h or 7d");
+    seconds_or_none(text).ok().filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+/// The same, or none: `0s`.
+pub fn seconds_or_none(text: &str) -> Result<u32, String> {
+    let wrong = || format!("“{text}” must be like 90s, 15m, 8h or 7d");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.strip_prefix(digits) {
         Some("s") => 1,
@@ -31,7 +37,7 @@ pub fn seconds(text: &str) -> Result<u32, String> {
         _ => return Err(wrong()),
     };
     let number: u32 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+    number.checked_mul(unit).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -44,6 +50,7 @@ mod tests {
         assert_eq!(word::<OperatorRole>("super_admin"), Ok(OperatorRole::SuperAdmin));
         assert!(word::<OperatorRole>("admin").unwrap_err().contains("tenant_admin"));
         assert_eq!(seconds("15m"), Ok(900));
+        assert_eq!(seconds_or_none("0s"), Ok(0));
         for wrong in ["", "m", "15", "15 m", "-1s", "0s", "1w", "99999999d"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }

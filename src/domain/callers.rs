@@ -96,4 +96,8 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// When it last got a new secret.
+    pub rotated_at: Option<Timestamp>,
+    /// The secret before that one is refused from here on.
+    pub old_secret_until: Option<Timestamp>,
 }

@@ -27,7 +27,7 @@ use crate::{
         Actor,
         events::audience::Right,
         key_source::WAIT,
-        keyring::{KEY_PREFIX, Keyring, ROOT, digest},
+        keyring::{KEY_PREFIX, Keyring, ROOT, digest, parts},
         permissions::{Permission, for_each_permission},
         tokens::Tokens,
     },
@@ -121,11 +121,12 @@ impl AuthState {
         if principal.id == ROOT {
             return Ok(Right::Root);
         }
-        if let Some(id) = principal.id.strip_prefix(KEY_PREFIX) {
-            return Ok(Right::Key(id.to_owned()));
-        }
         let value = one(headers, &header::AUTHORIZATION)?.unwrap_or_default();
         let token = value.split_once(' ').map_or("", |(_, credential)| credential.trim());
+        if principal.id.starts_with(KEY_PREFIX) {
+            let key = parts(one(headers, &API_KEY)?.unwrap_or(token));
+            return key.map(|(id, secret)| Right::Key(id.into(), secret)).ok_or(UNKNOWN_KEY);
+        }
         let tokens = self.tokens.as_ref();
         let until = tokens.and_then(|tokens| tokens.expires_at(token, self.clock.now()));
         until.map(Right::Token).ok_or(Error::Unauthenticated("The token is not valid any more."))

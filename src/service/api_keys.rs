@@ -1,4 +1,4 @@
-//! API keys: made, listed and revoked. A secret is shown once.
+//! API keys: made, listed, rotated and revoked. A secret is shown once.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::{
         audit::Event,
         callers::{ApiKey, OperatorRole},
         keys::TenantKey,
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
     error::{Error, Fault, Result},
     store,
@@ -35,7 +35,16 @@ pub struct NewApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key that was made.
+/// How a key gets another secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation {
+    /// How long the secret that it has stays good.
+    pub overlap: Span,
+    /// When the key ends from now on; none leaves that as it is.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key that was made, or that got another secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IssuedKey {
     /// The key without its secret.
@@ -73,6 +82,8 @@ impl Service {
                 expires_at: new.expires_at,
                 revoked_at: None,
                 last_used_at: None,
+                rotated_at: None,
+                old_secret_until: None,
             };
             store::api_keys::insert(tx, &key, &made.digest, &by)?;
             tx.touch_keys();
@@ -101,6 +112,28 @@ impl Service {
     pub async fn api_key(&self, actor: &Actor, id: &str) -> Result<ApiKey> {
         actor.reach(Permission::KeysManage)?;
         self.store.read(|tx| store::api_keys::get(tx, id)).await
+    }
+
+    /// Gives a key another secret. The one that it has stays good for the overlap, but not beyond
+    /// its own end; the one before that is refused from now on.
+    pub async fn rotate_api_key(
+        &self,
+        actor: &Actor,
+        once: Option<Once>,
+        id: String,
+        rotation: Rotation,
+    ) -> Result<IssuedKey> {
+        actor.reach(Permission::KeysManage)?;
+        let made = keyring::regenerate(id.clone())?;
+        self.change_once(actor, once, move |tx| {
+            let before = store::api_keys::get(tx.read(), &id)?;
+            let key = rotated(&before, rotation, tx.now())?;
+            store::api_keys::rotate(tx, &key, &made.digest)?;
+            tx.touch_keys();
+            let event = event("api_key.rotated", &key, facts(&before), facts(&key));
+            Ok((IssuedKey { key, secret: Some(made.text) }, vec![event]))
+        })
+        .await
     }
 
     /// Refuses a key from now on; a second time changes nothing.
@@ -136,8 +169,35 @@ fn check(new: &NewApiKey, now: Timestamp) -> Result<()> {
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "INVALID_VALUE", faults }) }
 }
 
+fn rotated(before: &ApiKey, rotation: Rotation, now: Timestamp) -> Result<ApiKey> {
+    let Rotation { overlap, expires_at } = rotation;
+    let refused = |code, detail: &str| Err(Error::Conflict { code, detail: detail.into() });
+    if before.revoked_at.is_some() {
+        return refused("API_KEY_REVOKED", "The key is revoked; make another one.");
+    }
+    if expires_at.is_some_and(|at| at <= now) {
+        return Err(Error::invalid("expires_at", "must lie in the future"));
+    }
+    let has_expired = before.expires_at.is_some_and(|at| at <= now);
+    if has_expired && expires_at.is_none() {
+        return refused("API_KEY_EXPIRED", "The key has expired; give it another `expires_at`.");
+    }
+    let until = now + overlap;
+    // A later end is for who gets the new secret.
+    let until = before.expires_at.map_or(until, |end| end.min(until));
+    Ok(ApiKey {
+        rotated_at: Some(now),
+        old_secret_until: (until > now).then_some(until),
+        expires_at: expires_at.or(before.expires_at),
+        ..before.clone()
+    })
+}
+
 fn facts(key: &ApiKey) -> Value {
-    json!({"name": key.name, "role": key.role, "tenant": key.tenant, "expires_at": key.expires_at})
+    json!({
+        "name": key.name, "role": key.role, "tenant": key.tenant, "expires_at": key.expires_at,
+        "old_secret_until": key.old_secret_until,
+    })
 }
 
 fn event(name: &'static str, key: &ApiKey, before: Value, after: Value) -> Event {

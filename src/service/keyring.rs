@@ -88,13 +88,26 @@ pub struct NewKey {
 
 /// Makes a key: `ent_<id>_<secret>`.
 pub fn generate() -> Result<NewKey> {
-    let (mut id, mut secret) = ([0_u8; 8], [0_u8; 32]);
+    let mut id = [0_u8; 8];
     getrandom::fill(&mut id).map_err(|err| Error::internal(err.to_string()))?;
-    getrandom::fill(&mut secret).map_err(|err| Error::internal(err.to_string()))?;
     // Hex for the id: base64url may contain the separator.
-    let (id, secret) = (hex::encode(id), URL_SAFE_NO_PAD.encode(secret));
+    regenerate(hex::encode(id))
+}
+
+/// Makes another secret for the key with this public part.
+pub fn regenerate(id: String) -> Result<NewKey> {
+    let mut secret = [0_u8; 32];
+    getrandom::fill(&mut secret).map_err(|err| Error::internal(err.to_string()))?;
+    let secret = URL_SAFE_NO_PAD.encode(secret);
     let digest = digest(&secret);
     Ok(NewKey { text: Secret::new(format!("{PREFIX}{id}_{secret}")), id, digest })
+}
+
+/// The public part of a key, and the digest of its secret.
+#[must_use]
+pub fn parts(presented: &str) -> Option<(&str, Digest)> {
+    let (id, secret) = presented.strip_prefix(PREFIX)?.split_once('_')?;
+    Some((id, digest(secret)))
 }
 
 /// A key as the store keeps it.
@@ -104,11 +117,14 @@ pub struct StoredKey {
     pub key: ApiKey,
     /// The SHA-256 of the secret.
     pub digest: Digest,
+    /// That of the secret before, and from when on it is refused.
+    pub old: Option<(Digest, Timestamp)>,
 }
 
 #[derive(Debug)]
 struct Entry {
     digest: Digest,
+    old: Option<(Digest, Timestamp)>,
     principal: Arc<Principal>,
     /// Refused from here on: the earlier of its expiry and its revocation.
     until: Option<Timestamp>,
@@ -155,7 +171,7 @@ impl Keyring {
     /// Replaces all keys. What was noted about the use of a key that stays is kept.
     pub fn replace(&self, stored: impl IntoIterator<Item = StoredKey>) {
         let old = self.keys.load();
-        let entries = stored.into_iter().map(|StoredKey { key, digest }| {
+        let entries = stored.into_iter().map(|StoredKey { key, digest, old: old_secret }| {
             let last_use = old.get(&key.id).map_or_else(Arc::default, |e| e.last_use.clone());
             let until = [key.expires_at, key.revoked_at].into_iter().flatten().min();
             let principal = Principal {
@@ -165,7 +181,8 @@ impl Keyring {
                 mode: Mode::Tenant,
                 impersonator: None,
             };
-            (key.id, Entry { digest, principal: principal.into(), until, last_use })
+            let principal = principal.into();
+            (key.id, Entry { digest, old: old_secret, principal, until, last_use })
         });
         self.keys.store(Arc::new(entries.collect()));
     }
@@ -173,10 +190,14 @@ impl Keyring {
     /// Who bears this key: none where it is unknown, wrong, expired or revoked.
     #[must_use]
     pub fn find(&self, presented: &str, now: Timestamp) -> Option<Arc<Principal>> {
-        let (id, secret) = presented.strip_prefix(PREFIX)?.split_once('_')?;
+        let (id, presented) = parts(presented)?;
         let keys = self.keys.load();
         let entry = keys.get(id)?;
-        if !bool::from(entry.digest.ct_eq(&digest(secret))) {
+        let is_old = entry
+            .old
+            .as_ref()
+            .is_some_and(|(old, until)| now < *until && bool::from(old.ct_eq(&presented)));
+        if !is_old && !bool::from(entry.digest.ct_eq(&presented)) {
             return None;
         }
         if entry.until.is_some_and(|until| now >= until) {
@@ -197,12 +218,23 @@ impl Keyring {
         bool::from(known.ct_eq(presented)).then(|| principal.clone())
     }
 
-    /// Who bears the key with this public part, and until when; none where there is no such key, or
-    /// none any more.
+    /// Who bears the key with this public part and secret, and until when; none where there is no
+    /// such key, or none any more.
     #[must_use]
-    pub fn standing(&self, id: &str) -> Option<(Arc<Principal>, Option<Timestamp>)> {
+    pub fn standing(
+        &self,
+        id: &str,
+        secret: &Digest,
+    ) -> Option<(Arc<Principal>, Option<Timestamp>)> {
         let keys = self.keys.load();
-        keys.get(id).map(|entry| (entry.principal.clone(), entry.until))
+        let entry = keys.get(id)?;
+        let until = if bool::from(entry.digest.ct_eq(secret)) {
+            entry.until
+        } else {
+            let (_, end) = entry.old.as_ref().filter(|(old, _)| bool::from(old.ct_eq(secret)))?;
+            [Some(*end), entry.until].into_iter().flatten().min()
+        };
+        Some((entry.principal.clone(), until))
     }
 
     /// The keys that were used since the last call, with the minute of their last use.
@@ -232,8 +264,10 @@ mod tests {
             expires_at: Some(at(1_000)),
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            old_secret_until: None,
         };
-        StoredKey { key, digest: new.digest }
+        StoredKey { key, digest: new.digest, old: None }
     }
 
     fn at(minutes: i64) -> Timestamp {
@@ -257,6 +291,20 @@ mod tests {
         revoked.key.revoked_at = Some(at(5));
         ring.replace([revoked]);
         assert!(ring.find(text, at(6)).is_none());
+    }
+
+    #[test]
+    fn the_secret_before_opens_until_its_end() {
+        let (ring, old) = (Keyring::new(None).unwrap(), generate().unwrap());
+        let new = regenerate(old.id.clone()).unwrap();
+        ring.replace([StoredKey { old: Some((old.digest, at(5))), ..stored(&new) }]);
+        for minutes in [1, 4] {
+            assert!(ring.find(old.text.reveal(), at(minutes)).is_some());
+        }
+        assert!(ring.find(old.text.reveal(), at(5)).is_none(), "at the instant, not after it");
+        assert!(ring.find(new.text.reveal(), at(5)).is_some());
+        ring.replace([StoredKey { old: Some((old.digest, at(5_000))), ..stored(&new) }]);
+        assert!(ring.find(old.text.reveal(), at(1_000)).is_none(), "the key itself has expired");
     }
 
     #[test]

@@ -207,5 +207,8 @@ impl super::Service {
 /// The keys that can be used, as the keyring holds them.
 pub(super) fn stored_keys(tx: &ReadTx<'_>) -> Result<Vec<StoredKey>> {
     let keys = store::api_keys::usable(tx)?;
-    Ok(keys.into_iter().map(|(key, digest)| StoredKey { key, digest }).collect())
+    let stored = keys.into_iter().map(|store::api_keys::Usable { key, digest, old_digest }| {
+        StoredKey { old: old_digest.zip(key.old_secret_until), key, digest }
+    });
+    Ok(stored.collect())
 }

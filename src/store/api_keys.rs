@@ -19,16 +19,32 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         expires_at: row.get(5)?,
         revoked_at: row.get(6)?,
         last_used_at: row.get(7)?,
+        rotated_at: row.get(8)?,
+        old_secret_until: row.get(9)?,
     })
 }
 
-/// Every key that is not revoked, with the digest of its secret.
-pub fn usable(tx: &ReadTx<'_>) -> Result<Vec<(ApiKey, [u8; 32])>> {
+/// A key with the digests of its secrets.
+#[derive(Debug)]
+pub struct Usable {
+    /// Everything but the secrets.
+    pub key: ApiKey,
+    /// Of the secret that it has.
+    pub digest: [u8; 32],
+    /// Of the one before, if the key was rotated.
+    pub old_digest: Option<[u8; 32]>,
+}
+
+/// Every key that is not revoked.
+pub fn usable(tx: &ReadTx<'_>) -> Result<Vec<Usable>> {
     let mut statement = tx.conn.prepare_cached(
-        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, digest
+        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, rotated_at,
+                old_secret_until, digest, old_digest
          FROM api_keys WHERE revoked_at IS NULL ORDER BY id",
     )?;
-    let rows = statement.query_map([], |row| Ok((read(row)?, row.get(8)?)))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Usable { key: read(row)?, digest: row.get(10)?, old_digest: row.get(11)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -37,7 +53,8 @@ pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<ApiKey> {
     let found = tx
         .conn
         .prepare_cached(
-            "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at
+            "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at,
+                    rotated_at, old_secret_until
              FROM api_keys WHERE id = :id",
         )?
         .query_row(named_params! {":id": id}, read)
@@ -48,7 +65,8 @@ pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<ApiKey> {
 /// Up to `limit` keys after `after`, by id; revoked ones too.
 pub fn list(tx: &ReadTx<'_>, after: Option<&str>, limit: usize) -> Result<Vec<ApiKey>> {
     let mut statement = tx.conn.prepare_cached(
-        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at
+        "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, rotated_at,
+                old_secret_until
          FROM api_keys WHERE id > :after ORDER BY id LIMIT :limit",
     )?;
     let rows = statement.query_map(
@@ -89,6 +107,27 @@ pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<()> {
         .conn
         .prepare_cached("UPDATE api_keys SET revoked_at = :now WHERE id = :id")?
         .execute(named_params! {":id": id, ":now": tx.now})?;
+    Ok(())
+}
+
+/// Gives the key another secret. The one that it had is good until `key.old_secret_until`.
+pub fn rotate(tx: &WriteTx<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached(
+            "UPDATE api_keys
+             SET old_digest = CASE WHEN :old_secret_until IS NULL THEN NULL ELSE digest END,
+                 old_secret_until = :old_secret_until, digest = :digest,
+                 rotated_at = :rotated_at, expires_at = :expires_at
+             WHERE id = :id",
+        )?
+        .execute(named_params! {
+            ":id": key.id,
+            ":digest": digest.as_slice(),
+            ":old_secret_until": key.old_secret_until,
+            ":rotated_at": key.rotated_at,
+            ":expires_at": key.expires_at,
+        })?;
     Ok(())
 }
 

@@ -362,6 +362,26 @@ async fn a_stream_ends_when_its_key_is_revoked_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_when_its_secret_is_rotated_away_and_not_before_the_overlap_is_over() {
+    let app = shop().await;
+    let body = json!({"name": "k", "role": "service"});
+    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
+    let rotate = format!("/api/v1/admin/api-keys/{}/rotate", key["id"].as_str().unwrap());
+    let mut first = app.bearer(key["key"].as_str().unwrap()).listen("").await;
+    let body = json!({"overlap_seconds": 3600});
+    let second = app.root().post(&rotate, body).await.expect(200).body;
+    let mut second = app.bearer(second["key"].as_str().unwrap()).listen("").await;
+    touch(&app, "acme").await;
+    assert_eq!(first.causes(1).await, ["grant.created"]);
+    assert_eq!(second.causes(1).await, ["grant.created"]);
+    app.advance(Duration::from_secs(3600));
+    assert_eq!(first.expect("end").await.data, json!({"reason": "credential"}));
+    app.root().post(&rotate, json!({"overlap_seconds": 0})).await.expect(200);
+    touch(&app, "acme").await;
+    assert_eq!(second.expect("end").await.data, json!({"reason": "credential"}));
+}
+
+#[tokio::test]
 async fn a_stream_ends_at_the_instant_at_which_its_key_or_token_expires() {
     let app = shop().await;
     let body = json!({"name": "k", "role": "service", "expires_at": day(2)});

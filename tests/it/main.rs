@@ -4,6 +4,7 @@
 mod activation_codes;
 mod activity;
 mod ai_billing;
+mod api_keys;
 mod audit;
 mod audit_failure;
 mod audit_files;

@@ -171,6 +171,7 @@ impl Operation {
             "put_context" => json!({}),
             "assign_role" => json!({"user": "u2", "role": "shop_admin"}),
             "assign_platform_role" => json!({"user": "u2", "role": "super_admin"}),
+            "rotate_api_key" => json!({"overlap_seconds": 3600}),
             "create_api_key" => json!({"name": "k", "role": "service", "tenant": tenant}),
             "create_activation_code" => json!({"plan": "trial_unlimited", "max_redemptions": 3}),
             "redeem_activation_code" => json!({"tenant": tenant, "code": "0000-0000-0000-0000"}),

@@ -11,8 +11,9 @@ use crate::{
     domain::{
         callers::{ApiKey, OperatorRole},
         keys::TenantKey,
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
+    error::Error,
     http::{
         auth::{Caller, needs},
         failure::Answer,
@@ -21,7 +22,10 @@ use crate::{
         replies::{Created, Done},
         types::{IdempotencyKey, Text},
     },
-    service::{Service, api_keys::IssuedKey, api_keys::NewApiKey},
+    service::{
+        Service,
+        api_keys::{IssuedKey, NewApiKey, Rotation},
+    },
 };
 
 /// The operations.
@@ -54,7 +58,28 @@ impl poem_openapi::types::Example for ApiKeyBody {
     }
 }
 
-/// A key that was made.
+/// How a key gets another secret.
+#[derive(Debug, Default, Object, Serialize, Deserialize)]
+#[oai(rename = "ApiKeyRotation", example = true)]
+#[serde(deny_unknown_fields)]
+pub struct RotationBody {
+    /// For how long the secret that it has stays good, in seconds: 0 to 2592000 (30 days), a day if
+    /// left out.
+    overlap_seconds: Option<u32>,
+    /// When the key expires from now on; left out, that stays as it is.
+    expires_at: Option<Timestamp>,
+}
+
+impl poem_openapi::types::Example for RotationBody {
+    fn example() -> Self {
+        Self { overlap_seconds: Some(3600), expires_at: None }
+    }
+}
+
+const DAY_S: u32 = 86_400;
+const LONGEST_OVERLAP_S: u32 = 30 * DAY_S;
+
+/// A key that was made, or that got another secret.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "IssuedApiKey")]
 pub struct IssuedView {
@@ -72,6 +97,8 @@ pub struct IssuedView {
     created_at: Timestamp,
     /// Refused from here on.
     expires_at: Option<Timestamp>,
+    /// The secret before this one is refused from here on; null where there is none.
+    old_secret_until: Option<Timestamp>,
 }
 
 /// A key without its secret.
@@ -94,6 +121,10 @@ pub struct ApiKeyView {
     revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute.
     last_used_at: Option<Timestamp>,
+    /// When it last got another secret.
+    rotated_at: Option<Timestamp>,
+    /// The secret before that one is refused from here on.
+    old_secret_until: Option<Timestamp>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Keys")]
@@ -147,6 +178,34 @@ impl ApiKeysApi {
         Ok(Json(self.0.api_key(&caller.actor, &id).await?.into()))
     }
 
+    /// Rotate an API key
+    ///
+    /// It gets another secret, which is shown this once, and keeps its id, name and role. The secret
+    /// that it has stays good for the overlap, but not beyond the key's end; the one before that is
+    /// refused from now on.
+    #[oai(path = "/api-keys/:id/rotate", method = "post", operation_id = "rotate_api_key")]
+    async fn rotate_api_key(
+        &self,
+        caller: Caller<needs::KeysManage>,
+        /// The public part of the key.
+        id: Path<String>,
+        /// The same key and body get the first answer again, without the secret.
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<IdempotencyKey>>,
+        body: Json<RotationBody>,
+    ) -> Answer<Json<IssuedView>> {
+        let once = once(key.0.as_ref(), "rotate_api_key", &id, &body.0)?;
+        let RotationBody { overlap_seconds, expires_at } = body.0;
+        let overlap = overlap_seconds.unwrap_or(DAY_S);
+        if overlap > LONGEST_OVERLAP_S {
+            let message = format!("must be from 0 to {LONGEST_OVERLAP_S}");
+            return Err(Error::invalid("overlap_seconds", message).into());
+        }
+        let rotation = Rotation { overlap: Span::seconds(overlap), expires_at };
+        let issued = self.0.rotate_api_key(&caller.actor, once, id.0, rotation).await?;
+        Ok(Json(issued.into()))
+    }
+
     /// Revoke an API key
     ///
     /// It is refused from now on. Revoking it again changes nothing.
@@ -164,16 +223,37 @@ impl ApiKeysApi {
 
 impl From<IssuedKey> for IssuedView {
     fn from(IssuedKey { key, secret }: IssuedKey) -> Self {
-        let ApiKey { id, name, role, tenant, created_at, expires_at, .. } = key;
+        let ApiKey { id, name, role, tenant, created_at, expires_at, old_secret_until, .. } = key;
         let key = secret.map(|secret| secret.reveal().to_owned());
-        Self { id, key, name, role, tenant, created_at, expires_at }
+        Self { id, key, name, role, tenant, created_at, expires_at, old_secret_until }
     }
 }
 
 impl From<ApiKey> for ApiKeyView {
     fn from(key: ApiKey) -> Self {
-        let ApiKey { id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at } =
-            key;
-        Self { id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at }
+        let ApiKey {
+            id,
+            name,
+            role,
+            tenant,
+            created_at,
+            expires_at,
+            revoked_at,
+            last_used_at,
+            rotated_at,
+            old_secret_until,
+        } = key;
+        Self {
+            id,
+            name,
+            role,
+            tenant,
+            created_at,
+            expires_at,
+            revoked_at,
+            last_used_at,
+            rotated_at,
+            old_secret_until,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     actor::Actor,
-    keyring::Keyring,
+    keyring::{Digest, Keyring},
     permissions::{Permission, Reach, allows},
 };
 use crate::domain::{
@@ -19,8 +19,8 @@ use crate::domain::{
 pub enum Right {
     /// The root key, which ends with the program.
     Root,
-    /// An API key: until it expires or is revoked.
-    Key(String),
+    /// An API key: until it expires or is revoked, or until its secret is refused.
+    Key(String, Digest),
     /// A token: until then.
     Token(Timestamp),
 }
@@ -31,8 +31,8 @@ impl Right {
         match self {
             Self::Root => Some(Timestamp::MAX),
             Self::Token(until) => Some(*until),
-            Self::Key(id) => {
-                let (principal, until) = keyring.standing(id)?;
+            Self::Key(id, secret) => {
+                let (principal, until) = keyring.standing(id, secret)?;
                 (principal == *whose).then(|| until.unwrap_or(Timestamp::MAX))
             }
         }

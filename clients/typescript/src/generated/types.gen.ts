@@ -247,6 +247,10 @@ export type ApiKey = {
      */
     name: string;
     /**
+     * The secret before that one is refused from here on.
+     */
+    old_secret_until: string | null;
+    /**
      * Refused since.
      */
     revoked_at: string | null;
@@ -255,9 +259,30 @@ export type ApiKey = {
      */
     role: 'super_admin' | 'support' | 'auditor' | 'service' | 'tenant_admin' | 'tenant_user';
     /**
+     * When it last got another secret.
+     */
+    rotated_at: string | null;
+    /**
      * The one tenant its bearer is bound to.
      */
     tenant: string | null;
+};
+
+/**
+ * ApiKeyRotation
+ *
+ * How a key gets another secret.
+ */
+export type ApiKeyRotation = {
+    /**
+     * When the key expires from now on; left out, that stays as it is.
+     */
+    expires_at?: string | null;
+    /**
+     * For how long the secret that it has stays good, in seconds: 0 to 2592000 (30 days), a day if
+     * left out.
+     */
+    overlap_seconds?: number | null;
 };
 
 /**
@@ -1443,7 +1468,7 @@ export type IssuedActivationCode = {
 /**
  * IssuedApiKey
  *
- * A key that was made.
+ * A key that was made, or that got another secret.
  */
 export type IssuedApiKey = {
     /**
@@ -1466,6 +1491,10 @@ export type IssuedApiKey = {
      * For people.
      */
     name: string;
+    /**
+     * The secret before this one is refused from here on; null where there is none.
+     */
+    old_secret_until: string | null;
     /**
      * What its bearer may do.
      */
@@ -4343,6 +4372,70 @@ export type GetApiKeyResponses = {
 };
 
 export type GetApiKeyResponse = GetApiKeyResponses[keyof GetApiKeyResponses];
+
+export type RotateApiKeyData = {
+    body: ApiKeyRotation;
+    headers?: {
+        /**
+         * The same key and body get the first answer again, without the secret.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * The public part of the key.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/api-keys/{id}/rotate';
+};
+
+export type RotateApiKeyErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type RotateApiKeyError = RotateApiKeyErrors[keyof RotateApiKeyErrors];
+
+export type RotateApiKeyResponses = {
+    /**
+     * OK
+     */
+    200: IssuedApiKey;
+};
+
+export type RotateApiKeyResponse = RotateApiKeyResponses[keyof RotateApiKeyResponses];
 
 export type ListAuditEventsData = {
     body?: never;

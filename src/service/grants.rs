@@ -167,7 +167,6 @@ impl Service {
             Ok((grants, events))
         })
         .await
-        .inspect(|_| self.metrics.module_selections.increment(1))
     }
 }
 

@@ -31,7 +31,6 @@ pub mod guesses;
 pub mod key_source;
 pub mod keyring;
 pub mod memory;
-mod meters;
 pub mod metrics;
 pub mod once;
 pub mod overrides;
@@ -155,13 +154,11 @@ impl Service {
             keyring.replace(stored_keys(tx)?);
             Ok(())
         })?;
-        let metrics = Metrics::new();
-        metrics.know(&memory.world.load().catalog);
         Ok(Self {
             store,
             clock,
             memory,
-            metrics: Arc::new(metrics),
+            metrics: Arc::new(Metrics::new()),
             keyring,
             expiry,
             guesses: Arc::default(),

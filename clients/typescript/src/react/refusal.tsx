@@ -41,7 +41,9 @@ function isRemedy(value: unknown): boolean {
 export interface RefusalProps {
   /** What came back: see {@link refusalOf}. */
   error: unknown;
+  /** The HTTP status, where the error doesn't have it. */
   status?: number;
+  /** What a remedy leads to; without one, remedies are text. */
   onRemedy?: (remedy: Remedy) => void;
   /** What is shown where it is no refusal. */
   children?: ReactNode;

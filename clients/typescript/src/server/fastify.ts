@@ -7,8 +7,11 @@ import type { Asker, Declared, ListedRoute, Requirement } from './requirement.js
 
 /** As much of a Fastify reply as is used. */
 export interface ReplyLike {
+  /** Sets the status. */
   code(status: number): ReplyLike;
+  /** Sets a header. */
   header(name: string, value: string): ReplyLike;
+  /** Sends the answer. */
   send(body: string): ReplyLike;
 }
 
@@ -68,11 +71,20 @@ interface RouteLike {
 
 /** As much of a Fastify application as is used. */
 export interface AppLike {
+  /** Adds a hook. */
   addHook(name: 'onRoute', hook: (route: RouteLike) => void): unknown;
 }
 
-/** Notes an application's routes; call it before they are added. Gives what was noted so far. */
-export function watchRoutes(app: AppLike): { list: () => ListedRoute[]; withoutRequirement: () => string[] } {
+/** What was noted so far. */
+export interface WatchedRoutes {
+  /** The routes with what they need. */
+  list: () => ListedRoute[];
+  /** The routes that say nothing of what they need. */
+  withoutRequirement: () => string[];
+}
+
+/** Notes an application's routes; call it before they are added. */
+export function watchRoutes(app: AppLike): WatchedRoutes {
   const routes: ListedRoute[] = [];
   app.addHook('onRoute', ({ method, url, preHandler, onRequest, preValidation }) => {
     const hooks = [onRequest, preValidation, preHandler].flat();

@@ -7,6 +7,7 @@ import type { Asker, Declared, ListedRoute, Requirement } from './requirement.js
 
 /** As much of a Hono context as is used. */
 export interface ContextLike {
+  /** Sets a header of the answer. */
   header(name: string, value: string): void;
 }
 

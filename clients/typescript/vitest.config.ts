@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['test/**/*.test.{ts,tsx}'], environment: 'node', restoreMocks: true, maxWorkers: 2, minWorkers: 1 },
+  test: { include: ['test/**/*.test.{ts,tsx}'], environment: 'node', restoreMocks: true, testTimeout: 20_000, maxWorkers: 2, minWorkers: 1 },
 });

@@ -39,7 +39,7 @@ test('every change is heard once and in order, also those of a time without a co
   await vi.waitFor(() => expect(seqs(heard)).toHaveLength(1), 10_000);
   down = true;
   cut.abort();
-  await vi.waitFor(() => expect(heard.at(-1)).toEqual({ kind: 'lost', final: false }), 10_000);
+  await vi.waitFor(() => expect(heard.at(-1)).toMatchObject({ kind: 'lost', final: false }), 10_000);
   await grant('retail-only', 'hr', 'enabled');
   await grant('retail-only', 'hr', 'disabled');
   down = false;
@@ -76,5 +76,5 @@ test('a tenant that is not there ends it for good', async () => {
   const client = createEntitled({ url: entitled.url, credential: entitled.service });
   const heard: Heard[] = [];
   await client.follow({ tenant: 'nobody', signal: AbortSignal.timeout(20_000), onHeard: (it) => heard.push(it) });
-  expect(heard).toEqual([{ kind: 'lost', final: true }]);
+  expect(heard).toEqual([{ kind: 'lost', final: true, status: 404 }]);
 });

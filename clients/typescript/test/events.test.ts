@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { follow, messages } from '../src/client/events.js';
 import type { Heard } from '../src/client/events.js';
 import { EntitlementsStore } from '../src/react/store.js';
@@ -97,7 +97,7 @@ test('a change that can not be read asks for everything again', async () => {
 
 test.each([401, 403, 404])('a %i ends it for good', async (status) => {
   const { url, ids } = await events((response) => response.writeHead(status).end());
-  expect(await hear(url, 99)).toEqual([{ kind: 'lost', final: true }]);
+  expect(await hear(url, 99)).toEqual([{ kind: 'lost', final: true, status }]);
   expect(ids).toHaveLength(1);
 });
 
@@ -160,4 +160,31 @@ test('a boundary of time refreshes, though no version is new', async () => {
   const { say, version } = await listening();
   say(change(900, { version: 1, cause: 'time' }));
   await version(3);
+});
+
+test('a stream that ended with the credential is listened to again once there is a new one', async () => {
+  let token = 'old';
+  const streams: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    const given = request.headers.authorization;
+    if (request.url === '/events') streams.push(given);
+    if (given !== 'Bearer new') return void response.writeHead(401).end();
+    if (request.url === '/events') return void response.writeHead(200, { 'content-type': 'text/event-stream' }).write(hello);
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(payload()));
+  });
+  ends.push(() => close(server));
+  const url = await listen(server);
+  // Half a minute passes at each look, so that nothing has to wait.
+  let now = Date.now();
+  const store = new EntitlementsStore({
+    url: `${url}/e`,
+    eventsUrl: `${url}/events`,
+    pollMs: 0,
+    clock: () => (now += 30_000),
+    headers: () => ({ Authorization: `Bearer ${token}` }),
+    onUnauthorized: () => ((token = 'new'), true),
+  });
+  ends.push(store.start());
+  await vi.waitFor(() => expect(streams.at(-1)).toBe('Bearer new'), 10_000);
+  expect(store.getSnapshot().payload?.version).toBe(7);
 });

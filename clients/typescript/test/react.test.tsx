@@ -191,6 +191,31 @@ test('a disabled link leads nowhere, and a disabled field takes nothing', async 
   expect((screen.getByLabelText('name') as HTMLInputElement).disabled).toBe(true);
 });
 
+test('what stands inside of other elements is disabled with them', async () => {
+  const clicked = vi.fn();
+  const Own = ({ disabled }: { disabled?: boolean }) => <button disabled={disabled} onClick={clicked}>own</button>;
+  await shown(
+    <EntitlementGate module="zf" mode="disable">
+      <div onClick={clicked} onKeyDown={clicked}>
+        <>
+          <button onClick={clicked} onClickCapture={clicked} onPointerUp={clicked}>deep</button>
+        </>
+        <label>
+          name <input onChange={clicked} />
+        </label>
+        <Own />
+      </div>
+    </EntitlementGate>,
+  );
+  const deep = screen.getByRole('button', { name: 'deep' });
+  fireEvent.click(deep);
+  fireEvent.pointerUp(deep);
+  fireEvent.keyDown(deep, { key: 'Enter' });
+  fireEvent.click(screen.getByRole('button', { name: 'own' }));
+  expect((screen.getByLabelText('name') as HTMLInputElement).disabled).toBe(true);
+  expect(clicked).not.toHaveBeenCalled();
+});
+
 test('what is not known yet is disabled too', () => {
   const server = answering(ok());
   server.holdBack();

@@ -225,6 +225,9 @@ test('what was kept is not used past its end or its age', async () => {
   expect(next()).toBe('allowed');
   vi.setSystemTime(new Date('2026-03-01T12:30:01Z'));
   expect(next()).toBe('loading');
+  // A clock that was put back would make it last longer.
+  vi.setSystemTime(new Date('2026-03-01T11:00:00Z'));
+  expect(next()).toBe('loading');
 });
 
 test.each([

@@ -25,8 +25,8 @@ export type Heard =
   | { kind: 'change'; change: Change }
   /** Something was missed: ask for everything again. */
   | { kind: 'resync' }
-  /** Not connected any more; it tries again by itself, unless `final`. */
-  | { kind: 'lost'; final: boolean };
+  /** Not connected any more; it tries again by itself, unless `final`. The status, if one was answered. */
+  | { kind: 'lost'; final: boolean; status: number | null };
 
 /** How to listen. */
 export interface FollowOptions {
@@ -50,6 +50,7 @@ export async function follow(url: string, options: FollowOptions): Promise<void>
   let lastId: string | null = null;
   for (let failures = 0; !signal.aborted; ) {
     let final = false;
+    let status: number | null = null;
     try {
       const headers = new Headers(await options.headers?.());
       headers.set('Accept', 'text/event-stream');
@@ -58,6 +59,7 @@ export async function follow(url: string, options: FollowOptions): Promise<void>
       const stop = AbortSignal.any([signal, silence.signal]);
       try {
         const response = await (options.fetch ?? globalThis.fetch)(url, { headers, signal: stop, cache: 'no-store' });
+        status = response.ok ? null : response.status;
         final = !response.ok && response.status < 500 && response.status !== 429;
         const type = response.headers.get('content-type') ?? '';
         if (!response.ok || response.body === null || !type.startsWith('text/event-stream')) {
@@ -77,7 +79,7 @@ export async function follow(url: string, options: FollowOptions): Promise<void>
       // Whatever broke it: try again below.
     }
     if (signal.aborted) return;
-    onHeard({ kind: 'lost', final });
+    onHeard({ kind: 'lost', final, status });
     if (final) return;
     await sleep(Math.min(30_000, 250 * 2 ** failures) * (0.5 + Math.random() / 2), signal);
     failures += 1;

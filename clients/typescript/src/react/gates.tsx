@@ -1,6 +1,6 @@
 /** Show, hide, lock or disable by what may be used. */
-import { Children, cloneElement, isValidElement, useEffect, useId, useRef } from 'react';
-import type { ReactElement, ReactNode, SyntheticEvent } from 'react';
+import { Children, Fragment, cloneElement, isValidElement, useEffect, useId, useRef } from 'react';
+import type { ReactNode, SyntheticEvent } from 'react';
 import type { Remedy } from '../generated/types.gen.js';
 import type { Access, Need } from './access.js';
 import { useAccess } from './hooks.js';
@@ -80,7 +80,7 @@ function Disabled({ access, children }: { access: Access; children: ReactNode })
   const text = access.loading ? '' : `${title}. ${body}`;
   return (
     <>
-      {Children.map(children, (child) => (isValidElement(child) ? disable(child as ReactElement<Loose>, id, text) : child))}
+      {disable(children, id, text)}
       <span id={id} hidden>
         {text}
       </span>
@@ -88,17 +88,34 @@ function Disabled({ access, children }: { access: Access; children: ReactNode })
   );
 }
 
-type Loose = Record<string, unknown>;
+type Loose = Record<string, unknown> & { children?: ReactNode };
 
-function disable(child: ReactElement<Loose>, describedby: string, title: string): ReactElement {
-  const said = { 'aria-disabled': true, 'aria-describedby': describedby, title: title || undefined };
-  if (child.type !== 'button' && child.type !== 'a') return cloneElement(child, { ...said, disabled: true });
-  // It stays in the order of the keyboard, so that the reason can be found; only it does nothing.
-  const stopped: Loose = { onClick: stop, onDoubleClick: stop, onPointerDown: undefined, onMouseDown: undefined };
-  const keys = Object.keys(child.props).filter((name) => /^on(Key|Touch|Pointer|Mouse)/.test(name));
-  for (const name of keys) stopped[name] = undefined;
-  if (child.type === 'button') return cloneElement(child, { ...said, ...stopped, type: 'button' });
-  return cloneElement(child, { ...said, ...stopped, href: undefined, role: 'link', tabIndex: 0 });
+const CONTROLS = new Set(['input', 'select', 'textarea', 'fieldset', 'option', 'optgroup']);
+
+/**
+ * Takes out of use what is inside: links and buttons, which stay in the order of the keyboard so that
+ * the reason can be found; other controls; and components of one's own, which are told `disabled`.
+ */
+function disable(node: ReactNode, describedby: string, title: string): ReactNode {
+  return Children.map(node, (child) => {
+    if (!isValidElement<Loose>(child)) return child;
+    const { type, props } = child;
+    const said: Loose = { 'aria-disabled': true, 'aria-describedby': describedby, title: title || undefined };
+    if (type === 'button') return cloneElement(child, { ...said, ...silent(props), type: 'button' });
+    if (type === 'a') return cloneElement(child, { ...said, ...silent(props), href: undefined, role: 'link', tabIndex: 0 });
+    const holds = (typeof type === 'string' && !CONTROLS.has(type)) || type === Fragment;
+    // What only holds others has nothing to disable but them.
+    if (holds) return cloneElement(child, type === Fragment ? {} : silent(props), disable(props.children, describedby, title));
+    return cloneElement(child, { ...said, disabled: true });
+  });
+}
+
+/** Without what a click, a key or a touch would set off. */
+function silent(props: Loose): Loose {
+  const names = /^(on(Click|DoubleClick|Key|Touch|Pointer|Mouse|Submit)|popovertarget|commandfor)/i;
+  const acting = Object.keys(props).filter((name) => names.test(name));
+  const without = Object.fromEntries(acting.map((name) => [name, undefined]));
+  return { ...without, onClick: stop };
 }
 
 function stop(event: SyntheticEvent): void {

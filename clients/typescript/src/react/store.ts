@@ -44,6 +44,9 @@ export interface Snapshot extends View {
 
 const HOUR = 3_600_000;
 const LONGEST_TIMER = 24 * HOUR;
+const RELISTEN = 30_000;
+/** How far in the future a payload may have been confirmed: clocks differ a little. */
+const SLACK = 300_000;
 
 /** See the head of this file. */
 export class EntitlementsStore {
@@ -61,6 +64,9 @@ export class EntitlementsStore {
   #asking: Promise<void> | null = null;
   #askAgain = false;
   #live = false;
+  /** The stream ended for a credential that isn't good any more; and since when it is listened to. */
+  #deaf = false;
+  #listeningSince = 0;
   #timers: { due?: ReturnType<typeof setTimeout>; next?: ReturnType<typeof setTimeout> } = {};
 
   constructor(options: StoreOptions) {
@@ -132,16 +138,7 @@ export class EntitlementsStore {
   #run(): void {
     const running = new AbortController();
     this.#running = running;
-    const { eventsUrl, fetch, headers } = this.#options;
-    if (eventsUrl !== undefined) {
-      const onHeard = (heard: Heard) => this.#hear(heard);
-      void follow(eventsUrl, {
-        ...(fetch && { fetch }),
-        ...(headers && { headers }),
-        signal: running.signal,
-        onHeard,
-      });
-    }
+    this.#listen(running.signal);
     if (typeof window !== 'undefined') {
       const { signal } = running;
       const seen = () => {
@@ -155,6 +152,15 @@ export class EntitlementsStore {
       document.addEventListener('visibilitychange', seen, { signal });
     }
     void this.refresh();
+  }
+
+  #listen(signal: AbortSignal): void {
+    const { eventsUrl, fetch, headers } = this.#options;
+    if (eventsUrl === undefined) return;
+    this.#deaf = false;
+    this.#listeningSince = this.#local();
+    const onHeard = (heard: Heard) => this.#hear(heard);
+    void follow(eventsUrl, { ...(fetch && { fetch }), ...(headers && { headers }), signal, onHeard });
   }
 
   #stop(): void {
@@ -204,6 +210,9 @@ export class EntitlementsStore {
     }
     this.#remember();
     this.#show(this.#view(null));
+    // The credential is good again. Not at once, if the stream alone refuses it.
+    const rested = this.#local() - this.#listeningSince >= RELISTEN;
+    if (this.#deaf && rested && this.#running !== null) this.#listen(this.#running.signal);
   }
 
   #fail(failure: Failure): void {
@@ -233,7 +242,8 @@ export class EntitlementsStore {
   #holds({ payload, confirmedAt }: Kept): boolean {
     const now = this.#now();
     const end = until(payload);
-    return (end === null || now < end) && now - confirmedAt < (this.#options.keepForMs ?? HOUR);
+    const age = now - confirmedAt;
+    return (end === null || now < end) && age > -SLACK && age < (this.#options.keepForMs ?? HOUR);
   }
 
   /** Judges by the present instant: what has ended by itself is not allowed from now on. */
@@ -291,6 +301,10 @@ export class EntitlementsStore {
         if (this.#live) {
           this.#live = false;
           this.#plan();
+        }
+        if (heard.final && heard.status === 401) {
+          this.#deaf = true;
+          void this.refresh();
         }
     }
   }

@@ -241,7 +241,9 @@ impl<'a> Page<'a> {
     ) -> (Entry, Option<FeatureValue>) {
         let question = Question { features: vec![key.clone()], ..Question::blank() };
         let decision = self.ask(&question);
-        let judged = lent::feature(&mut self.desk.aside(), key);
+        let mut aside = self.desk.aside();
+        let judged = lent::feature(&mut aside, key);
+        let boundary = aside.next;
         let target = Target::Feature(key.clone());
         let mut entry = self.entry(&decision, feature.premium, &target, |_| judged.until);
         let value = match decision.reason {
@@ -256,6 +258,16 @@ impl<'a> Page<'a> {
             _ if decision.allowed => judged.value,
             _ => None,
         };
+        // Where a question is open to all, what gives the value was no matter of the decision.
+        let is_shown = decision.allowed
+            && match feature.kind {
+                FeatureKind::Limit(_) => decision.reason != Reason::Demo,
+                FeatureKind::Config => true,
+                FeatureKind::Boolean => false,
+            };
+        if is_shown {
+            self.desk.note(boundary);
+        }
         if let Some(FeatureValue::Config(json)) = &value {
             entry.value = Some(json.clone());
         }

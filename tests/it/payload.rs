@@ -359,3 +359,20 @@ async fn a_user_without_a_tenant_has_a_payload_of_its_own() {
     let bound = app.caller(OperatorRole::Service, Some("acme"), "shop-backend");
     bound.get(path).await.expect_problem(403, "FORBIDDEN");
 }
+
+/// Where nothing is enforced, what gives a limit is no matter of the decision, and still ends.
+#[tokio::test]
+async fn a_limit_that_only_the_rollout_keeps_open_is_shown_no_longer_than_it_is_given() {
+    let app = acme().await;
+    let off = json!({"mode": "off", "percent": 0});
+    app.root().put("/api/v1/admin/rollout", off).await.expect(200);
+    app.tenant("unpaid", json!({})).await;
+    let trial = json!({"state": "trial", "value": 3, "trial_expires_at": day(2)});
+    app.grant("unpaid", "branches", trial).await.expect(201);
+
+    let payload = app.entitlements("unpaid").await;
+    assert_eq!(payload["limits"]["branches"]["limit"], 3);
+    assert_eq!(payload["valid_until"], day(2));
+    app.move_to_day(2);
+    assert_eq!(app.entitlements("unpaid").await["limits"]["branches"]["limit"], 0);
+}

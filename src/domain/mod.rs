@@ -28,6 +28,7 @@
 //!
 //! Refuses to know: SQLite, HTTP, the wall clock, who is calling.
 
+pub mod access;
 pub mod activation_codes;
 pub mod activity;
 pub mod app_routes;

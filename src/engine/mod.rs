@@ -5,6 +5,7 @@
 //!
 //! Refuses to know: SQLite, HTTP, callers and their roles.
 
+pub mod access;
 mod conditions;
 pub mod coverage;
 pub mod decide;
@@ -30,6 +31,7 @@ mod standing;
 mod trace;
 mod verdict;
 
+pub use access::access;
 pub use decide::{Subject, decide, explain};
 pub use exceptions::is_redundant;
 pub use limits::{Capacity, Counts, NOTHING_COUNTED, UsageFacts};

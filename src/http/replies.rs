@@ -7,7 +7,9 @@ use poem::{
 use poem_openapi::{
     ApiResponse,
     payload::Payload,
-    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry},
+    registry::{
+        MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+    },
     types::Type,
 };
 
@@ -207,6 +209,49 @@ impl<R: ApiResponse, V: Type + Serialize> ApiResponse for Governed<R, V> {
     fn meta() -> MetaResponses {
         let MetaResponses { mut responses } = R::meta();
         responses.push(meta::<Json<V>>(202, "Waits for a second person", &["Location"]));
+        MetaResponses { responses }
+    }
+
+    fn register(registry: &mut Registry) {
+        R::register(registry);
+        V::register(registry);
+    }
+}
+
+/// What a write answers, or 200 with what it would change where it was only rehearsed.
+#[derive(Debug)]
+pub enum Rehearsed<R, V> {
+    /// It was made.
+    Done(R),
+    /// Nothing was written.
+    Would(Json<V>),
+}
+
+impl<R: IntoResponse, V: Type + Serialize> IntoResponse for Rehearsed<R, V> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Done(reply) => reply.into_response(),
+            Self::Would(body) => body.into_response(),
+        }
+    }
+}
+
+impl<R: ApiResponse, V: Type + Serialize> ApiResponse for Rehearsed<R, V> {
+    fn meta() -> MetaResponses {
+        let MetaResponses { mut responses } = R::meta();
+        let would = V::schema_ref();
+        match responses.iter_mut().find(|response| response.status == Some(200)) {
+            // A status stands once in the document: its body is the one or the other.
+            Some(done) => {
+                for content in &mut done.content {
+                    let either = vec![content.schema.clone(), would.clone()];
+                    let schema = MetaSchema { one_of: either, ..MetaSchema::ANY };
+                    content.schema = MetaSchemaRef::Inline(Box::new(schema));
+                }
+                done.headers.iter_mut().for_each(|header| header.required = false);
+            }
+            None => responses.push(meta::<Json<V>>(200, "What it would change", &[])),
+        }
         MetaResponses { responses }
     }
 

@@ -1,10 +1,20 @@
 //! The catalog: checked as a whole, compared, versioned, applied in one transaction.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use serde_json::{Value, json};
 
-use super::{Service, actor::Actor, expect_revision, paging::Page, permissions::Permission};
+use super::{
+    Service,
+    access::{AccessPage, AccessWanted, Basis, between_worlds},
+    actor::Actor,
+    expect_revision,
+    paging::Page,
+    permissions::Permission,
+    provisioning,
+};
 use crate::{
     domain::{
         audit::Event,
@@ -13,6 +23,7 @@ use crate::{
         plans::PlanVersion,
         time::Timestamp,
     },
+    engine::World,
     error::{Error, Fault, Result},
     store::{
         ReadTx, WriteTx, activation_codes,
@@ -69,17 +80,33 @@ impl Service {
         self.change(actor, move |tx| candidate.apply(tx, &by, expected)).await
     }
 
-    /// What applying a document would do. Changes nothing.
+    /// What applying a document would do, and a page of what that would change of anybody's access.
+    /// Changes nothing, and leaves the writer alone.
     pub async fn preview_catalog(
         &self,
         actor: &Actor,
         document: CatalogDocument,
-    ) -> Result<CatalogChange> {
+        expected: Option<u64>,
+        wanted: AccessWanted,
+    ) -> Result<(CatalogChange, AccessPage)> {
         actor.reach(Permission::CatalogWrite)?;
         let candidate = Candidate::read(document).await?;
-        let now = self.clock.now();
-        let evaluate = move |tx: &ReadTx<'_>| Ok(candidate.evaluate(tx, now)?.change);
-        self.store.read_long(evaluate).await
+        let (now, memory) = (self.clock.now(), self.memory.clone());
+        self.store
+            .read_long(move |tx| {
+                let evaluation = candidate.expected(tx, now, expected)?;
+                let before = provisioning::world_in(tx, &memory)?;
+                let basis = candidate.basis(&before);
+                wanted.expect(&basis)?;
+                if !evaluation.change.changed {
+                    return Ok((evaluation.change, AccessPage::default()));
+                }
+                let after = candidate.world(tx, &before, &evaluation)?;
+                let worlds = [&*before, &after];
+                let page = between_worlds(tx, &memory.shelf, worlds, now, &wanted, basis)?;
+                Ok((evaluation.change, page))
+            })
+            .await
     }
 
     /// Applies an older version again: the catalog becomes what it was, as a new version.
@@ -87,6 +114,18 @@ impl Service {
         let stored = self.catalog_version(actor, version).await?;
         let document = CatalogDocument { text: stored.document, format: stored.format };
         self.apply_catalog(actor, document, None).await
+    }
+
+    /// What applying an older version again would do, as [`Service::preview_catalog`] tells it.
+    pub async fn preview_reapplied_catalog(
+        &self,
+        actor: &Actor,
+        version: u32,
+        wanted: AccessWanted,
+    ) -> Result<(CatalogChange, AccessPage)> {
+        let stored = self.catalog_version(actor, version).await?;
+        let document = CatalogDocument { text: stored.document, format: stored.format };
+        self.preview_catalog(actor, document, None, wanted).await
     }
 
     /// The newest catalog.
@@ -168,14 +207,48 @@ impl Candidate {
         Ok(Evaluation { change, plans, before })
     }
 
+    /// The same, where what is there is what was expected.
+    fn expected(
+        &self,
+        tx: &ReadTx<'_>,
+        now: Timestamp,
+        expected: Option<u64>,
+    ) -> Result<Evaluation> {
+        let evaluation = self.evaluate(tx, now)?;
+        expect_revision(expected, u64::from(evaluation.before))?;
+        Ok(evaluation)
+    }
+
+    /// The document, and what it would be applied to.
+    fn basis(&self, before: &World) -> Basis {
+        let version = before.catalog_version.to_be_bytes();
+        let rollout = before.rollout.revision.to_be_bytes();
+        Basis::of(&[b"catalog", &self.digest, &version, &rollout])
+    }
+
+    /// The world once the candidate is applied.
+    fn world(&self, tx: &ReadTx<'_>, before: &World, evaluation: &Evaluation) -> Result<World> {
+        let mut plans = Vec::new();
+        for key in self.catalog.plans.keys() {
+            let new = evaluation.plans.iter().find(|plan| plan.plan == *key).cloned();
+            let newest = match new {
+                Some(plan) => Some(plan),
+                None => catalogs::newest_plan(tx, key)?,
+            };
+            plans.push(Arc::new(newest.ok_or_else(|| Error::internal("a plan has no version"))?));
+        }
+        let (catalog, version) = (Arc::new(self.catalog.clone()), evaluation.change.version);
+        let world = World::new(catalog, version, plans, before.gating, before.version);
+        Ok(world.with_rollout(before.rollout.clone()))
+    }
+
     fn apply(
         self,
         tx: &WriteTx<'_>,
         by: &str,
         expected: Option<u64>,
     ) -> Result<(CatalogChange, Vec<Event>)> {
-        let Evaluation { change, plans, before } = self.evaluate(tx.read(), tx.now())?;
-        expect_revision(expected, u64::from(before))?;
+        let Evaluation { change, plans, before } = self.expected(tx.read(), tx.now(), expected)?;
         if !change.changed {
             return Ok((change, Vec::new()));
         }

@@ -8,6 +8,7 @@
 //!
 //! Refuses to know: HTTP, JSON bodies, SQL.
 
+pub mod access;
 pub mod activation_codes;
 pub mod activity;
 pub mod actor;
@@ -41,6 +42,7 @@ pub mod permissions;
 pub mod policy;
 mod provisioning;
 pub mod questions;
+pub mod rehearsals;
 pub mod requests;
 pub mod roles;
 pub mod rollout;
@@ -69,6 +71,7 @@ use self::{
     metrics::Metrics,
     once::Once,
     policy::Policy,
+    rehearsals::Run,
     uses::Uses,
 };
 use crate::{
@@ -101,6 +104,7 @@ pub struct Service {
     hub: Arc<Hub>,
     alarm: Arc<Alarm>,
     policy: Policy,
+    run: Run,
 }
 
 /// How many uses are written in one change, so that others get their turn.
@@ -167,6 +171,7 @@ impl Service {
             hub,
             alarm,
             policy,
+            run: Run::ForReal,
         })
     }
 
@@ -177,16 +182,18 @@ impl Service {
         body: impl FnOnce(&WriteTx<'_>) -> Result<(T, Vec<Event>)> + Send + 'static,
     ) -> Result<T> {
         let provenance = provenance(actor);
-        self.store
-            .write(move |tx| {
-                let (value, events) = body(tx)?;
-                for event in &events {
-                    store::audit::append(tx, &provenance, event)?;
-                }
-                store::outbox::record(tx, &events)?;
-                Ok(value)
-            })
-            .await
+        let change = move |tx: &WriteTx<'_>| {
+            let (value, events) = body(tx)?;
+            for event in &events {
+                store::audit::append(tx, &provenance, event)?;
+            }
+            store::outbox::record(tx, &events)?;
+            Ok(value)
+        };
+        match &self.run {
+            Run::ForReal => self.store.write(change).await,
+            Run::Rehearsed(notes) => self.rehearse(notes.clone(), change).await,
+        }
     }
 
     /// As [`Service::change`], for what must happen once however often it is sent: where the same

@@ -143,13 +143,18 @@ fn not_an_ancestor(pool: &TenantKey, holder: &TenantKey) -> Error {
 /// The world as a change sees it: that in memory, unless the catalog or the rollout has changed
 /// since.
 pub(super) fn world(tx: &WriteTx<'_>, memory: &Memory) -> Result<Arc<World>> {
+    world_in(tx.read(), memory)
+}
+
+/// The same for one view of the database.
+pub(super) fn world_in(tx: &ReadTx<'_>, memory: &Memory) -> Result<Arc<World>> {
     let known = memory.world.load_full();
-    if store::catalogs::newest_version(tx.read())? == known.catalog_version
-        && store::rollout::revision(tx.read())? == known.rollout.revision
+    if store::catalogs::newest_version(tx)? == known.catalog_version
+        && store::rollout::revision(tx)? == known.rollout.revision
     {
         return Ok(known);
     }
-    Ok(Arc::new(load_world(tx.read(), known.gating)?))
+    Ok(Arc::new(load_world(tx, known.gating)?))
 }
 
 /// A tenant as a change sees it: as in memory, unless something has changed since.

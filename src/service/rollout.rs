@@ -3,7 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Service, actor::Actor, expect_revision, permissions::Permission, provisioning, questions,
+    Service,
+    access::{AccessPage, AccessWanted, Basis, between_worlds},
+    actor::Actor,
+    expect_revision,
+    permissions::Permission,
+    provisioning, questions,
 };
 use crate::{
     domain::{
@@ -66,13 +71,39 @@ impl Service {
         let (by, memory) = (actor.principal.id.clone(), self.memory.clone());
         let stored = self
             .change(actor, move |tx| {
-                let before = store::rollout::get(tx.read())?;
-                expect_revision(expected, before.revision)?;
                 let world = provisioning::world(tx, &memory)?;
-                replace(tx, before, checked(&world, draft)?, &by)
+                let settings = judged(&world, draft, expected)?;
+                replace(tx, world.rollout.clone(), settings, &by)
             })
             .await?;
         Ok(self.rollout_state(stored))
+    }
+
+    /// A page of what other settings would change of anybody's access. Changes nothing, and leaves
+    /// the writer alone.
+    pub async fn preview_rollout(
+        &self,
+        actor: &Actor,
+        draft: RolloutDraft,
+        expected: Option<u64>,
+        wanted: AccessWanted,
+    ) -> Result<AccessPage> {
+        actor.reach(Permission::RolloutWrite)?;
+        let (now, memory) = (self.clock.now(), self.memory.clone());
+        self.store
+            .read_long(move |tx| {
+                let before = provisioning::world_in(tx, &memory)?;
+                let settings = judged(&before, draft, expected)?;
+                let basis = basis(&before, &settings)?;
+                wanted.expect(&basis)?;
+                if settings == before.rollout.settings {
+                    return Ok(AccessPage::default());
+                }
+                let stored = StoredRollout { settings, ..before.rollout.clone() };
+                let after = World::clone(&before).with_rollout(stored);
+                between_worlds(tx, &memory.shelf, [&*before, &after], now, &wanted, basis)
+            })
+            .await
     }
 
     fn rollout_state(&self, stored: StoredRollout) -> RolloutState {
@@ -82,6 +113,20 @@ impl Service {
         };
         RolloutState { stored, source }
     }
+}
+
+/// The settings, and what they would take the place of.
+fn basis(before: &World, settings: &Rollout) -> Result<Basis> {
+    let settings = serde_json::to_vec(settings).map_err(Error::internal)?;
+    let revision = before.rollout.revision.to_be_bytes();
+    let catalog = before.catalog_version.to_be_bytes();
+    Ok(Basis::of(&[b"rollout", &settings, &revision, &catalog]))
+}
+
+/// The settings that a draft describes, made for those that are there.
+fn judged(world: &World, draft: RolloutDraft, expected: Option<u64>) -> Result<Rollout> {
+    expect_revision(expected, world.rollout.revision)?;
+    checked(world, draft)
 }
 
 /// Writes settings that differ from those before.

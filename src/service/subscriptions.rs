@@ -157,24 +157,6 @@ impl Service {
         .await
     }
 
-    /// What moving a subscription to the newest version of its plan would change.
-    pub async fn preview_migration(
-        &self,
-        actor: &Actor,
-        tenant: &TenantKey,
-        id: &str,
-    ) -> Result<Migration> {
-        actor.may_on(Permission::SubscriptionsWrite, tenant)?;
-        let now = self.clock.now();
-        self.store
-            .read(|tx| {
-                store::tenants::get(tx, tenant)?;
-                let before = not_ended(tx, tenant, id, now)?;
-                migrated(tx, before)
-            })
-            .await
-    }
-
     /// Moves a subscription to the newest version of its plan.
     pub async fn migrate_subscription(
         &self,

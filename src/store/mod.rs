@@ -22,6 +22,7 @@ mod open;
 pub mod outbox;
 pub mod overrides;
 pub mod people;
+pub mod places;
 pub mod platform_roles;
 pub mod requests;
 pub mod reservations;
@@ -47,7 +48,10 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use self::anchor::{Anchor, Rollback};
+use self::{
+    anchor::{Anchor, Rollback},
+    writer::Keep,
+};
 pub use self::{
     migrate::Migration,
     open::{Durability, OpenError, StoreOptions},
@@ -274,7 +278,38 @@ impl Store {
         &self,
         body: impl FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.submit(body).await
+        self.writer.submit(Keep::Done, body).await
+    }
+
+    /// Runs `body` with the write lock and undoes it: nothing is written, no version steps, nothing
+    /// is published. `after` looks at what it would have made, `before` at what is there.
+    pub(crate) async fn rehearse<T, A, B>(
+        &self,
+        body: impl FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        after: impl FnOnce(&WriteTx<'_>, &Touched) -> Result<A> + Send + 'static,
+        before: impl FnOnce(&WriteTx<'_>, &A) -> Result<B> + Send + 'static,
+    ) -> Result<(T, A, B)>
+    where
+        T: Send + 'static,
+        A: Send + 'static,
+        B: Send + 'static,
+    {
+        self.writer
+            .submit(Keep::Nothing, move |tx| {
+                let conn = tx.read.conn;
+                conn.prepare_cached("SAVEPOINT rehearsal")?.execute([])?;
+                let seen = body(tx).and_then(|value| {
+                    // A copy: who looks at it may look things up.
+                    let touched = tx.touched.borrow().clone();
+                    Ok((value, after(tx, &touched)?))
+                });
+                conn.prepare_cached("ROLLBACK TO rehearsal")?.execute([])?;
+                conn.prepare_cached("RELEASE rehearsal")?.execute([])?;
+                let (value, seen) = seen?;
+                let was = before(tx, &seen)?;
+                Ok((value, seen, was))
+            })
+            .await
     }
 
     /// Moves the write-ahead log into the database file.

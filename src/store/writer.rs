@@ -67,8 +67,18 @@ enum GroupError {
     Unknown,
 }
 
+/// What becomes of what a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is kept, unless it was refused.
+    Done,
+    /// It is undone: somebody only wanted to see what it would do.
+    Nothing,
+}
+
 struct Change<F, T> {
     body: Option<F>,
+    keep: Keep,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -82,7 +92,7 @@ where
         // A caller that went away before its turn is skipped; once begun, a change is not cancelled.
         let Some(body) = self.body.take().filter(|_| !self.reply.is_closed()) else { return false };
         let outcome = body(tx);
-        let keep = outcome.is_ok();
+        let keep = outcome.is_ok() && self.keep == Keep::Done;
         self.outcome = Some(outcome);
         keep
     }
@@ -104,13 +114,13 @@ where
 }
 
 impl Writer {
-    pub async fn submit<T, F>(&self, body: F) -> Result<T>
+    pub async fn submit<T, F>(&self, keep: Keep, body: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let change = Change { body: Some(body), outcome: None, reply };
+        let change = Change { body: Some(body), keep, outcome: None, reply };
         self.queue.try_send(Message::Change(Box::new(change))).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => stopped(),

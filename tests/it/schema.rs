@@ -31,6 +31,13 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             "allOf" => {
                 said.as_array().unwrap().iter().for_each(|part| check(part, value, at, found));
             }
+            "oneOf" => {
+                let parts = said.as_array().unwrap().iter();
+                let fits = parts.filter(|part| faults(part, value).is_empty()).count();
+                if fits != 1 {
+                    found.push(format!("{at}: fits {fits} of {said}"));
+                }
+            }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(said, item, &format!("{at}[{index}]"), found);

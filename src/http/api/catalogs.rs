@@ -7,7 +7,10 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Tag;
+use super::{
+    Tag,
+    dry_run::{AccessDiffView, wanted},
+};
 use crate::{
     domain::{
         catalog::{CatalogDiff, Format, diff, to_json},
@@ -79,6 +82,8 @@ pub struct CatalogChangeView {
     diff: DiffView,
     /// Plans that get a new version. Subscriptions keep theirs until they are moved.
     plans: Vec<PlanStepView>,
+    /// Who would gain and lose what; null where it was applied.
+    access: Option<AccessDiffView>,
 }
 
 /// What is different between two documents, by section.
@@ -170,21 +175,26 @@ impl CatalogsApi {
     async fn apply_catalog(
         &self,
         caller: Caller<needs::CatalogWrite>,
-        /// Only say what would change.
+        /// Only say what would change, and who would gain and lose what; nothing is written.
         dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the version that was edited.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: CatalogText,
     ) -> Answer<Json<CatalogChangeView>> {
         let document = CatalogDocument { text: body.text, format: body.format };
-        if dry_run.0.unwrap_or_default() {
-            let change = self.0.preview_catalog(&caller.actor, document).await?;
-            return Ok(Json(CatalogChangeView::of(change, Outcome::Previewed)));
+        let (actor, expected) = (&caller.actor, IfMatch::expected(expected.0)?);
+        if let Some(wanted) = wanted(dry_run.0, limit.0, cursor.0)? {
+            let (change, access) =
+                self.0.preview_catalog(actor, document, expected, wanted).await?;
+            return Ok(Json(CatalogChangeView::of(change, Some(AccessDiffView::of(access)?))));
         }
-        let expected = IfMatch::expected(expected.0)?;
-        let change = self.0.apply_catalog(&caller.actor, document, expected).await?;
-        Ok(Json(CatalogChangeView::of(change, Outcome::Applied)))
+        let change = self.0.apply_catalog(actor, document, expected).await?;
+        Ok(Json(CatalogChangeView::of(change, None)))
     }
 
     /// List the catalog's versions
@@ -234,16 +244,21 @@ impl CatalogsApi {
         caller: Caller<needs::CatalogWrite>,
         /// Counts from 1.
         version: Path<u32>,
+        /// Only say what would change, and who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
     ) -> Answer<Json<CatalogChangeView>> {
-        let change = self.0.reapply_catalog(&caller.actor, version.0).await?;
-        Ok(Json(CatalogChangeView::of(change, Outcome::Applied)))
+        let (actor, version) = (&caller.actor, version.0);
+        if let Some(wanted) = wanted(dry_run.0, limit.0, cursor.0)? {
+            let (change, access) = self.0.preview_reapplied_catalog(actor, version, wanted).await?;
+            return Ok(Json(CatalogChangeView::of(change, Some(AccessDiffView::of(access)?))));
+        }
+        let change = self.0.reapply_catalog(actor, version).await?;
+        Ok(Json(CatalogChangeView::of(change, None)))
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Outcome {
-    Applied,
-    Previewed,
 }
 
 impl CatalogView {
@@ -268,15 +283,17 @@ impl From<StoredCatalog> for CatalogVersionView {
 }
 
 impl CatalogChangeView {
-    fn of(change: CatalogChange, outcome: Outcome) -> Self {
+    /// With who would gain and lose what, where it was not applied.
+    fn of(change: CatalogChange, access: Option<AccessDiffView>) -> Self {
         let CatalogChange { version, changed, diff, plans } = change;
         let step = |PlanStep { plan, from, to }| PlanStepView { plan, from, to };
         Self {
             version,
             changed,
-            dry_run: outcome == Outcome::Previewed,
+            dry_run: access.is_some(),
             diff: diff.into(),
             plans: plans.into_iter().map(step).collect(),
+            access,
         }
     }
 }

@@ -11,12 +11,13 @@ use serde_json::Value;
 
 use super::{
     Tag,
-    grants::{ModulesBody, ModulesView, selection},
+    dry_run::{Attempt, DryRunView},
+    grants::{ModulesBody, ModulesView, select},
     personal::{PermissionView, PersonalView, RoleView, SeatView, TierView},
 };
 use crate::{
     domain::{
-        catalog::Limit,
+        catalog::Limit as Amount,
         checks::{Mode, Reason},
         keys::{ModuleKey, PlanKey, TenantKey, UserKey},
         subscriptions::SubscriptionStatus,
@@ -29,8 +30,9 @@ use crate::{
         auth::{Caller, needs},
         etag::{ETag, IfNoneMatch},
         failure::Answer,
+        paging::{Cursor, Limit},
         payload::{Json, Prepared},
-        replies::Tagged,
+        replies::{Rehearsed, Tagged},
         words::Word,
     },
     service::{Actor, Service, entitlements::Subject},
@@ -311,11 +313,16 @@ impl EntitlementsApi {
         caller: Caller<needs::ModulesWrite>,
         /// The tenant.
         tenant: Path<TenantKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         body: Json<ModulesBody>,
-    ) -> Answer<Json<ModulesView>> {
-        let selection = selection(body.0)?;
-        let grants = self.0.select_modules(&caller.actor, tenant.0.clone(), selection).await?;
-        Ok(Json(ModulesView::of(&self.0.world().catalog, tenant.0, grants)))
+    ) -> Answer<Rehearsed<Json<ModulesView>, DryRunView>> {
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        select(attempt, &caller.actor, tenant.0, body.0).await
     }
 
     /// Read the caller's own entitlements
@@ -529,8 +536,8 @@ impl From<LimitEntry> for LimitAccess {
     fn from(limit: LimitEntry) -> Self {
         let LimitEntry { key: _, limit, used, resets_at, entry } = limit;
         let limit = match limit {
-            Limit::Of(count) => Some(count),
-            Limit::Unlimited => None,
+            Amount::Of(count) => Some(count),
+            Amount::Unlimited => None,
         };
         Self {
             limit,

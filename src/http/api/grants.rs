@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use poem_openapi::{
     Object, OpenApi,
-    param::{Header, Path},
+    param::{Header, Path, Query},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Tag;
+use super::{
+    Tag,
+    dry_run::{Attempt, DryRunView},
+};
 use crate::{
     domain::{
         catalog::{Catalog, value_to_json},
@@ -22,13 +25,14 @@ use crate::{
         auth::{Caller, needs},
         etag::{ETag, IfMatch},
         failure::Answer,
+        paging::{Cursor, Limit},
         parse::unique_objects,
         payload::Json,
-        replies::{Done, Stored},
+        replies::{Done, Rehearsed, Stored},
         types::Text,
     },
     service::{
-        Service,
+        Actor, Service,
         grants::{NewGrant, NewState, SelectedModule, Selection},
         seats::Release,
     },
@@ -163,6 +167,7 @@ pub struct ModulesView {
     bundles: Vec<BundleKey>,
 }
 
+#[expect(clippy::too_many_arguments, reason = "each query parameter is an argument")]
 #[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Grants")]
 impl GrantsApi {
     /// List a tenant's grants
@@ -189,17 +194,27 @@ impl GrantsApi {
         tenant: Path<TenantKey>,
         /// The module or feature.
         key: Path<EntitlementKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the grant that was edited.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<GrantBody>,
-    ) -> Answer<Stored<GrantView>> {
+    ) -> Answer<Rehearsed<Stored<GrantView>, DryRunView>> {
         let expected = IfMatch::or_nothing(expected.0)?;
-        let (actor, new) = (&caller.actor, body.0.into());
-        let (grant, is_new) = self.0.set_grant(actor, tenant.0, key.0, new, expected).await?;
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let (service, actor, new) = (attempt.service(), &caller.actor, body.0.into());
+        let (grant, is_new) = service.set_grant(actor, tenant.0, key.0, new, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
         let location = format!("/api/v1/admin/tenants/{}/grants/{}", grant.tenant, grant.key);
         let etag = ETag::of_revision(grant.revision);
-        Ok(Stored::new(is_new.then_some(location), etag, grant.into()))
+        Ok(Rehearsed::Done(Stored::new(is_new.then_some(location), etag, grant.into())))
     }
 
     /// Take a grant back
@@ -211,13 +226,23 @@ impl GrantsApi {
         tenant: Path<TenantKey>,
         /// The module or feature.
         key: Path<EntitlementKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the grant that was looked at.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
-    ) -> Answer<Done> {
+    ) -> Answer<Rehearsed<Done, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
-        self.0.remove_grant(&caller.actor, tenant.0, key.0, expected).await?;
-        Ok(Done)
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        attempt.service().remove_grant(&caller.actor, tenant.0, key.0, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(Done))
     }
 
     /// Read a tenant's selection of modules
@@ -242,16 +267,37 @@ impl GrantsApi {
         caller: Caller<needs::ModulesWrite>,
         /// The tenant.
         tenant: Path<TenantKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         body: Json<ModulesBody>,
-    ) -> Answer<Json<ModulesView>> {
-        let selection = selection(body.0)?;
-        let grants = self.0.select_modules(&caller.actor, tenant.0.clone(), selection).await?;
-        Ok(Json(ModulesView::of(&self.0.world().catalog, tenant.0, grants)))
+    ) -> Answer<Rehearsed<Json<ModulesView>, DryRunView>> {
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        select(attempt, &caller.actor, tenant.0, body.0).await
     }
 }
 
+/// Selects a tenant's modules, or says what that would change.
+pub(super) async fn select(
+    attempt: Attempt,
+    actor: &Actor,
+    tenant: TenantKey,
+    body: ModulesBody,
+) -> Answer<Rehearsed<Json<ModulesView>, DryRunView>> {
+    let selection = selection(body)?;
+    let grants = attempt.service().select_modules(actor, tenant.clone(), selection).await?;
+    let world = attempt.service().world();
+    if let Some(would) = attempt.would_change().await? {
+        return Ok(Rehearsed::Would(would));
+    }
+    Ok(Rehearsed::Done(Json(ModulesView::of(&world.catalog, tenant, grants))))
+}
+
 /// The selection in a body, with every key that can't be one.
-pub(super) fn selection(body: ModulesBody) -> Result<Selection> {
+fn selection(body: ModulesBody) -> Result<Selection> {
     let ModulesBody { modules, bundles, reason } = body;
     let mut faults = Vec::new();
     let mut chosen = BTreeMap::new();

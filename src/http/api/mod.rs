@@ -12,6 +12,7 @@ pub mod catalogs;
 pub mod checks;
 pub mod contexts;
 pub mod coverage;
+pub mod dry_run;
 pub mod entitlements;
 pub mod events;
 pub mod grants;

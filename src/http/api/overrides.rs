@@ -7,7 +7,12 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Tag, once, requests::RequestView};
+use super::{
+    Tag,
+    dry_run::{Attempt, DryRunView},
+    once,
+    requests::RequestView,
+};
 use crate::{
     domain::{
         catalog::value_to_json,
@@ -24,7 +29,7 @@ use crate::{
         lenient::Lenient,
         paging::{Cursor, Limit, Page},
         payload::Json,
-        replies::{Done, Governed, Stored, Tagged},
+        replies::{Done, Governed, Rehearsed, Stored, Tagged},
         types::IdempotencyKey,
         words::Word,
     },
@@ -171,21 +176,32 @@ impl OverridesApi {
     async fn put_override(
         &self,
         caller: Caller<needs::OverridesManage>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The same key and body get the first answer again.
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<IdempotencyKey>>,
         body: Json<OverrideBody>,
-    ) -> Answer<Governed<Stored<OverrideView>, RequestView>> {
+    ) -> Answer<Rehearsed<Governed<Stored<OverrideView>, RequestView>, DryRunView>> {
         let once = once(key.0.as_ref(), "put_override", "", &body.0)?;
-        let Written { governed, is_new } =
-            match self.0.put_override(&caller.actor, once, body.0.into()).await? {
-                Put::Written(written) => written,
-                Put::Waits(request) => return Ok(self.waits(request)),
-            };
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let put = attempt.service().put_override(&caller.actor, once, body.0.into()).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        let Written { governed, is_new } = match put {
+            Put::Written(written) => written,
+            Put::Waits(request) => return Ok(Rehearsed::Done(self.waits(request))),
+        };
         let location = format!("/api/v1/admin/overrides/{}", governed.exception.id);
         let etag = ETag::of_revision(governed.revision);
         let view = OverrideView::of(governed, self.0.clock().now());
-        Ok(Governed::Done(Stored::new(is_new.then_some(location), etag, view)))
+        let stored = Stored::new(is_new.then_some(location), etag, view);
+        Ok(Rehearsed::Done(Governed::Done(stored)))
     }
 
     /// List overrides
@@ -248,17 +264,28 @@ impl OverridesApi {
         caller: Caller<needs::OverridesManage>,
         /// The override.
         id: Path<String>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the state that was edited.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<OverridePatchBody>,
-    ) -> Answer<Governed<Tagged<Json<OverrideView>>, RequestView>> {
+    ) -> Answer<Rehearsed<Governed<Tagged<Json<OverrideView>>, RequestView>, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
         let patch = body.0.into();
-        Ok(match self.0.update_override(&caller.actor, id.0, patch, expected).await? {
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let put = attempt.service().update_override(&caller.actor, id.0, patch, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(match put {
             Put::Written(written) => Governed::Done(self.tagged(written.governed)),
             Put::Waits(request) => self.waits(request),
-        })
+        }))
     }
 
     /// Remove an override
@@ -268,13 +295,23 @@ impl OverridesApi {
         caller: Caller<needs::OverridesManage>,
         /// The override.
         id: Path<String>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the state that was looked at.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
-    ) -> Answer<Done> {
+    ) -> Answer<Rehearsed<Done, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
-        self.0.remove_override(&caller.actor, id.0, expected).await?;
-        Ok(Done)
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        attempt.service().remove_override(&caller.actor, id.0, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(Done))
     }
 
     /// Record what has ended, now

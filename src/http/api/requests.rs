@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Tag, once,
+    Tag,
+    dry_run::{Attempt, DryRunView},
+    once,
     overrides::{direction, effect, line},
 };
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
         lenient::Lenient,
         paging::{Cursor, Limit, Page},
         payload::Json,
-        replies::{Created, Done},
+        replies::{Created, Done, Rehearsed},
         types::IdempotencyKey,
     },
     service::{
@@ -146,6 +148,7 @@ pub struct RequestView {
     comment: Option<String>,
 }
 
+#[expect(clippy::too_many_arguments, reason = "each query parameter is an argument")]
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Requests")]
 impl RequestsApi {
     /// Ask for an override
@@ -226,14 +229,26 @@ impl RequestsApi {
         caller: Caller<needs::OverridesManage>,
         /// The request.
         id: Path<String>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The same key and body get the first answer again.
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<IdempotencyKey>>,
         body: Json<ApprovalBody>,
-    ) -> Answer<Json<RequestView>> {
+    ) -> Answer<Rehearsed<Json<RequestView>, DryRunView>> {
         let once = once(key.0.as_ref(), "approve_request", &id.0, &body.0)?;
         let approving = body.0.into();
-        Ok(self.view(self.0.approve_request(&caller.actor, once, id.0, approving).await?))
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let service = attempt.service();
+        let approved = service.approve_request(&caller.actor, once, id.0, approving).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(self.view(approved)))
     }
 
     /// Decline a request

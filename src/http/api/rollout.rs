@@ -1,9 +1,16 @@
 //! The rollout: how far enforcement goes.
 
-use poem_openapi::{Object, OpenApi, param::Header, types::Example};
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Header, Query},
+    types::Example,
+};
 use serde::{Deserialize, Serialize};
 
-use super::Tag;
+use super::{
+    Tag,
+    dry_run::{DryRunView, wanted},
+};
 use crate::{
     domain::{
         keys::{ModuleKey, TenantKey},
@@ -16,8 +23,9 @@ use crate::{
         etag::{ETag, IfMatch},
         failure::Answer,
         lenient::Lenient,
+        paging::{Cursor, Limit},
         payload::Json,
-        replies::Tagged,
+        replies::{Rehearsed, Tagged},
     },
     service::{
         Service,
@@ -139,13 +147,24 @@ impl RolloutApi {
     async fn set_rollout(
         &self,
         caller: Caller<needs::RolloutWrite>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the settings that were looked at.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<RolloutBody>,
-    ) -> Answer<Tagged<Json<RolloutView>>> {
+    ) -> Answer<Rehearsed<Tagged<Json<RolloutView>>, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
-        Ok(tagged(self.0.set_rollout(&caller.actor, body.0.into(), expected).await?))
+        let (actor, draft) = (&caller.actor, body.0.into());
+        if let Some(wanted) = wanted(dry_run.0, limit.0, cursor.0)? {
+            let page = self.0.preview_rollout(actor, draft, expected, wanted).await?;
+            return Ok(Rehearsed::Would(DryRunView::of(page)?));
+        }
+        Ok(Rehearsed::Done(tagged(self.0.set_rollout(actor, draft, expected).await?)))
     }
 }
 

@@ -7,7 +7,11 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Tag, once};
+use super::{
+    Tag,
+    dry_run::{AccessDiffView, Attempt, DryRunView},
+    once,
+};
 use crate::{
     domain::{
         catalog::PlanKind,
@@ -21,7 +25,7 @@ use crate::{
         failure::Answer,
         paging::{Cursor, Limit, Page},
         payload::Json,
-        replies::{Created, Tagged},
+        replies::{Created, Rehearsed, Tagged},
         types::{IdempotencyKey, Patch, Text},
     },
     service::{
@@ -161,6 +165,8 @@ pub struct MigrationView {
     changes: Vec<ChangeView>,
     /// The subscription afterwards.
     subscription: SubscriptionView,
+    /// Who would gain and lose what; null where it was moved.
+    access: Option<AccessDiffView>,
 }
 
 /// One thing that two versions of a plan give differently.
@@ -175,6 +181,7 @@ pub struct ChangeView {
     after: Option<Value>,
 }
 
+#[expect(clippy::too_many_arguments, reason = "each query parameter is an argument")]
 #[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Subscriptions")]
 impl SubscriptionsApi {
     /// Put a tenant on a plan
@@ -187,17 +194,27 @@ impl SubscriptionsApi {
         caller: Caller<needs::SubscriptionsWrite>,
         /// The tenant.
         tenant: Path<TenantKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The same key and body get the first answer again.
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<IdempotencyKey>>,
         body: Json<SubscriptionBody>,
-    ) -> Answer<Created<Json<SubscriptionView>>> {
+    ) -> Answer<Rehearsed<Created<Json<SubscriptionView>>, DryRunView>> {
         let once = once(key.0.as_ref(), "assign_plan", tenant.as_str(), &body.0)?;
         let new = Assignment::from(body.0);
-        let made = self.0.assign_plan(&caller.actor, once, tenant.0, new).await?;
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let made = attempt.service().assign_plan(&caller.actor, once, tenant.0, new).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
         let location = format!("/api/v1/admin/tenants/{}/subscriptions/{}", made.tenant, made.id);
         let etag = Some(ETag::of_revision(made.revision));
-        Ok(Created { location, etag, body: Json(made.into()) })
+        Ok(Rehearsed::Done(Created { location, etag, body: Json(made.into()) }))
     }
 
     /// List a tenant's subscriptions
@@ -257,19 +274,30 @@ impl SubscriptionsApi {
         tenant: Path<TenantKey>,
         /// The subscription.
         id: Path<String>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the state that was edited.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<SubscriptionPatchBody>,
-    ) -> Answer<Tagged<Json<SubscriptionView>>> {
+    ) -> Answer<Rehearsed<Tagged<Json<SubscriptionView>>, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
-        let (actor, patch) = (&caller.actor, body.0.into());
-        Ok(tagged(self.0.update_subscription(actor, tenant.0, id.0, patch, expected).await?))
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let (service, actor, patch) = (attempt.service(), &caller.actor, body.0.into());
+        let changed = service.update_subscription(actor, tenant.0, id.0, patch, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(tagged(changed)))
     }
 
     /// Move a subscription to the newest version of its plan
     ///
-    /// With `dry_run=true` only says what that would change.
+    /// With `dry_run=true` only says what that would change, and for whom.
     #[oai(
         path = "/tenants/:tenant/subscriptions/:id/migrate",
         method = "post",
@@ -282,22 +310,25 @@ impl SubscriptionsApi {
         tenant: Path<TenantKey>,
         /// The subscription.
         id: Path<String>,
-        /// Only say what would change.
+        /// Only say what would change, and who would gain and lose what; nothing is written.
         dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the state that was looked at.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<MigrationBody>,
     ) -> Answer<Json<MigrationView>> {
-        let actor = &caller.actor;
-        if dry_run.0.unwrap_or_default() {
-            let preview = self.0.preview_migration(actor, &tenant, &id).await?;
-            return Ok(Json(MigrationView { dry_run: true, ..preview.into() }));
-        }
         let expected = IfMatch::expected(expected.0)?;
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let (service, actor) = (attempt.service(), &caller.actor);
         let reason = body.0.change_reason.into_string();
-        let done = self.0.migrate_subscription(actor, tenant.0, id.0, reason, expected).await?;
-        Ok(Json(done.into()))
+        let done = service.migrate_subscription(actor, tenant.0, id.0, reason, expected).await?;
+        let would = attempt.would_change().await?;
+        let (dry_run, access) = (would.is_some(), would.map(|Json(would)| would.access));
+        Ok(Json(MigrationView { dry_run, access, ..done.into() }))
     }
 }
 
@@ -403,6 +434,7 @@ impl From<Migration> for MigrationView {
             to_version,
             changes: changes.into_iter().map(change).collect(),
             subscription: subscription.into(),
+            access: None,
         }
     }
 }

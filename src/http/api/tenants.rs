@@ -7,7 +7,11 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Tag, once};
+use super::{
+    Tag,
+    dry_run::{Attempt, DryRunView},
+    once,
+};
 use crate::{
     domain::{
         checks::Reason,
@@ -22,7 +26,7 @@ use crate::{
         failure::Answer,
         paging::{Cursor, Limit, Page},
         payload::Json,
-        replies::{Created, Tagged},
+        replies::{Created, Rehearsed, Tagged},
         types::{IdempotencyKey, Patch, Text},
         words::Word,
     },
@@ -238,14 +242,26 @@ impl TenantsApi {
         caller: Caller<needs::TenantsWrite>,
         /// The tenant.
         tenant: Path<TenantKey>,
+        /// Only say who would gain and lose what; nothing is written.
+        dry_run: Query<Option<bool>>,
+        /// How many changes of a dry run at most.
+        limit: Query<Option<Limit>>,
+        /// The `next_cursor` of the page of the dry run before.
+        cursor: Query<Option<Cursor>>,
         /// The tag of the state that was edited.
         #[oai(name = "If-Match")]
         expected: Header<Option<IfMatch>>,
         body: Json<TenantPatchBody>,
-    ) -> Answer<Tagged<Json<TenantView>>> {
+    ) -> Answer<Rehearsed<Tagged<Json<TenantView>>, DryRunView>> {
         let expected = IfMatch::expected(expected.0)?;
         let patch = body.0.try_into()?;
-        Ok(tagged(self.0.update_tenant(&caller.actor, tenant.0, patch, expected).await?))
+        let attempt = Attempt::new(&self.0, dry_run.0, limit.0, cursor.0)?;
+        let changed =
+            attempt.service().update_tenant(&caller.actor, tenant.0, patch, expected).await?;
+        if let Some(would) = attempt.would_change().await? {
+            return Ok(Rehearsed::Would(would));
+        }
+        Ok(Rehearsed::Done(tagged(changed)))
     }
 }
 

@@ -696,7 +696,7 @@ export const updateSubscription = <ThrowOnError extends boolean = false>(options
 /**
  * Move a subscription to the newest version of its plan
  *
- * With `dry_run=true` only says what that would change.
+ * With `dry_run=true` only says what that would change, and for whom.
  */
 export const migrateSubscription = <ThrowOnError extends boolean = false>(options: Options<MigrateSubscriptionData, ThrowOnError>): RequestResult<MigrateSubscriptionResponses, MigrateSubscriptionErrors, ThrowOnError> => (options.client ?? client).post<MigrateSubscriptionResponses, MigrateSubscriptionErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],

@@ -5,6 +5,103 @@ export type ClientOptions = {
 };
 
 /**
+ * Access
+ *
+ * What holds for somebody of one module, feature, limit or permission.
+ */
+export type Access = {
+    /**
+     * What `check` answers.
+     */
+    enabled: boolean;
+    /**
+     * When what decided ends; null for limits and permissions.
+     */
+    expires_at: string | null;
+    /**
+     * How much there is of a limit; null where unlimited, and for everything else.
+     */
+    limit: number | null;
+    /**
+     * Why; null for a permission.
+     */
+    reason: 'suspended' | 'demo' | 'gating_disabled' | 'no_subscription' | 'cancelled' | 'overdue' | 'feature_disabled' | 'always_on' | 'rbac_only' | 'override' | 'disabled' | 'grant' | 'trial' | 'trial_expired' | 'plan' | 'add_on' | 'plan_limit' | 'not_granted' | 'user_entitlement' | 'seat_required' | 'role' | 'tier' | 'permission_denied' | 'super_admin_bypass' | 'limit_reached' | 'condition' | 'active' | null;
+    /**
+     * Whether a limit has no end; null for everything else.
+     */
+    unlimited: boolean | null;
+    /**
+     * The value of a config feature.
+     */
+    value: unknown;
+    /**
+     * Why it would be refused; null where not the rollout alone keeps it open.
+     */
+    would_reason: 'suspended' | 'demo' | 'gating_disabled' | 'no_subscription' | 'cancelled' | 'overdue' | 'feature_disabled' | 'always_on' | 'rbac_only' | 'override' | 'disabled' | 'grant' | 'trial' | 'trial_expired' | 'plan' | 'add_on' | 'plan_limit' | 'not_granted' | 'user_entitlement' | 'seat_required' | 'role' | 'tier' | 'permission_denied' | 'super_admin_bypass' | 'limit_reached' | 'condition' | 'active' | null;
+};
+
+/**
+ * AccessChange
+ *
+ * One module, feature, limit or permission that would be different for somebody.
+ */
+export type AccessChange = {
+    /**
+     * What would hold; null where there would be no such thing.
+     */
+    after: (Access & unknown) | null;
+    /**
+     * What holds now; null where there is no such thing.
+     */
+    before: (Access & unknown) | null;
+    /**
+     * `gained`, `lost`, or `changed` where only the value, the limit, the reason or the end differ.
+     */
+    change: string;
+    /**
+     * Where a permission is held; null for the tenant as a whole, and for everything else.
+     */
+    context: (ContextRef & unknown) | null;
+    /**
+     * Which one.
+     */
+    key: string;
+    /**
+     * `module`, `feature`, `limit` or `permission`.
+     */
+    kind: string;
+    /**
+     * For whom; null for a user without a tenant.
+     */
+    tenant: string | null;
+    /**
+     * For which user; null for the tenant as a whole.
+     */
+    user: string | null;
+};
+
+/**
+ * AccessDiff
+ *
+ * A page of who would gain and lose what.
+ */
+export type AccessDiff = {
+    /**
+     * By tenant and user, users without a tenant last. A page may hold fewer than `limit`, or
+     * none, and still go on.
+     */
+    items: Array<AccessChange>;
+    /**
+     * For the next page: send the same request again with it. Null on the last.
+     */
+    next_cursor: string | null;
+    /**
+     * True where more tenants stand below the one that is written than were looked at.
+     */
+    truncated: boolean;
+};
+
+/**
  * ActionCount
  *
  * How often something was done.
@@ -520,6 +617,10 @@ export type Catalog = {
  * What applying a document did, or would do.
  */
 export type CatalogChange = {
+    /**
+     * Who would gain and lose what; null where it was applied.
+     */
+    access: (AccessDiff & unknown) | null;
     /**
      * False where the document says what the catalog says already.
      */
@@ -1048,6 +1149,22 @@ export type Decision = {
      * The reason that enforcement gives; only where `enforced` is false.
      */
     would_reason?: string | null;
+};
+
+/**
+ * DryRun
+ *
+ * What a write would change, where it was only rehearsed.
+ */
+export type DryRun = {
+    /**
+     * Who would gain and lose what.
+     */
+    access: AccessDiff & unknown;
+    /**
+     * Always true: nothing was written.
+     */
+    dry_run: boolean;
 };
 
 /**
@@ -1683,6 +1800,10 @@ export type Me = {
  * What moving to the newest version of the plan did, or would do.
  */
 export type MigrationResult = {
+    /**
+     * Who would gain and lose what; null where it was moved.
+     */
+    access: (AccessDiff & unknown) | null;
     /**
      * What the plan gives differently.
      */
@@ -4678,9 +4799,17 @@ export type ApplyCatalogData = {
     path?: never;
     query?: {
         /**
-         * Only say what would change.
+         * Only say what would change, and who would gain and lose what; nothing is written.
          */
         dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
     };
     url: '/api/v1/admin/catalog';
 };
@@ -4827,7 +4956,20 @@ export type ReapplyCatalogVersionData = {
          */
         version: number;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say what would change, and who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/catalog/versions/{version}/apply';
 };
 
@@ -4844,6 +4986,10 @@ export type ReapplyCatalogVersionErrors = {
      * Any error
      */
     404: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
     /**
      * Any error
      */
@@ -5092,7 +5238,20 @@ export type PutAdminOrgEntitlementsData = {
          */
         tenant: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/orgs/{tenant}/entitlements';
 };
 
@@ -5137,7 +5296,7 @@ export type PutAdminOrgEntitlementsResponses = {
     /**
      * OK
      */
-    200: ModuleSelection;
+    200: ModuleSelection | DryRun;
 };
 
 export type PutAdminOrgEntitlementsResponse = PutAdminOrgEntitlementsResponses[keyof PutAdminOrgEntitlementsResponses];
@@ -5213,7 +5372,20 @@ export type PutOverrideData = {
         'Idempotency-Key'?: string;
     };
     path?: never;
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/overrides';
 };
 
@@ -5254,7 +5426,7 @@ export type PutOverrideResponses = {
     /**
      * Replaced
      */
-    200: Override;
+    200: Override | DryRun;
     /**
      * Created
      */
@@ -5339,7 +5511,20 @@ export type DeleteOverrideData = {
          */
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/overrides/{id}';
 };
 
@@ -5373,6 +5558,10 @@ export type DeleteOverrideErrors = {
 export type DeleteOverrideError = DeleteOverrideErrors[keyof DeleteOverrideErrors];
 
 export type DeleteOverrideResponses = {
+    /**
+     * What it would change
+     */
+    200: DryRun;
     /**
      * Done
      */
@@ -5437,7 +5626,20 @@ export type UpdateOverrideData = {
          */
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/overrides/{id}';
 };
 
@@ -5486,7 +5688,7 @@ export type UpdateOverrideResponses = {
     /**
      * OK
      */
-    200: Override;
+    200: Override | DryRun;
     /**
      * Waits for a second person
      */
@@ -5555,7 +5757,20 @@ export type ApproveRequestData = {
          */
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/requests/{id}/approve';
 };
 
@@ -5600,7 +5815,7 @@ export type ApproveRequestResponses = {
     /**
      * OK
      */
-    200: Request;
+    200: Request | DryRun;
 };
 
 export type ApproveRequestResponse = ApproveRequestResponses[keyof ApproveRequestResponses];
@@ -5954,7 +6169,20 @@ export type SetRolloutData = {
         'If-Match'?: string;
     };
     path?: never;
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/rollout';
 };
 
@@ -5999,7 +6227,7 @@ export type SetRolloutResponses = {
     /**
      * OK
      */
-    200: Rollout;
+    200: Rollout | DryRun;
 };
 
 export type SetRolloutResponse = SetRolloutResponses[keyof SetRolloutResponses];
@@ -6272,7 +6500,20 @@ export type UpdateTenantData = {
          */
         tenant: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}';
 };
 
@@ -6321,7 +6562,7 @@ export type UpdateTenantResponses = {
     /**
      * OK
      */
-    200: Tenant;
+    200: Tenant | DryRun;
 };
 
 export type UpdateTenantResponse = UpdateTenantResponses[keyof UpdateTenantResponses];
@@ -6386,7 +6627,20 @@ export type DeleteGrantData = {
          */
         key: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}/grants/{key}';
 };
 
@@ -6421,6 +6675,10 @@ export type DeleteGrantError = DeleteGrantErrors[keyof DeleteGrantErrors];
 
 export type DeleteGrantResponses = {
     /**
+     * What it would change
+     */
+    200: DryRun;
+    /**
      * Done
      */
     204: void;
@@ -6446,7 +6704,20 @@ export type SetGrantData = {
          */
         key: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}/grants/{key}';
 };
 
@@ -6495,7 +6766,7 @@ export type SetGrantResponses = {
     /**
      * Replaced
      */
-    200: Grant;
+    200: Grant | DryRun;
     /**
      * Created
      */
@@ -6554,7 +6825,20 @@ export type SelectModulesData = {
          */
         tenant: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}/modules';
 };
 
@@ -6599,7 +6883,7 @@ export type SelectModulesResponses = {
     /**
      * OK
      */
-    200: ModuleSelection;
+    200: ModuleSelection | DryRun;
 };
 
 export type SelectModulesResponse = SelectModulesResponses[keyof SelectModulesResponses];
@@ -6673,7 +6957,20 @@ export type AssignPlanData = {
          */
         tenant: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}/subscriptions';
 };
 
@@ -6715,6 +7012,10 @@ export type AssignPlanErrors = {
 export type AssignPlanError = AssignPlanErrors[keyof AssignPlanErrors];
 
 export type AssignPlanResponses = {
+    /**
+     * What it would change
+     */
+    200: DryRun;
     /**
      * Created
      */
@@ -6787,7 +7088,20 @@ export type UpdateSubscriptionData = {
          */
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Only say who would gain and lose what; nothing is written.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
     url: '/api/v1/admin/tenants/{tenant}/subscriptions/{id}';
 };
 
@@ -6836,7 +7150,7 @@ export type UpdateSubscriptionResponses = {
     /**
      * OK
      */
-    200: Subscription;
+    200: Subscription | DryRun;
 };
 
 export type UpdateSubscriptionResponse = UpdateSubscriptionResponses[keyof UpdateSubscriptionResponses];
@@ -6861,9 +7175,17 @@ export type MigrateSubscriptionData = {
     };
     query?: {
         /**
-         * Only say what would change.
+         * Only say what would change, and who would gain and lose what; nothing is written.
          */
         dry_run?: boolean;
+        /**
+         * How many changes of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
     };
     url: '/api/v1/admin/tenants/{tenant}/subscriptions/{id}/migrate';
 };

@@ -33,6 +33,10 @@ use crate::{
         keyring::Secret,
         memory::CacheOptions,
         policy::{Approval, Policy},
+        webhooks::{
+            WebhookOptions,
+            address::{Networks, Schemes},
+        },
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
     telemetry::LogFormat,
@@ -78,6 +82,8 @@ pub struct Settings {
     pub expiry: Expiry,
     /// Who is told of changes.
     pub events: Events,
+    /// Where messages may be sent.
+    pub webhooks: Webhooks,
     /// What bounds the service.
     pub limits: Limits,
 }
@@ -126,6 +132,24 @@ pub struct Expiry {
     pub ends_soon_hours: u32,
     /// How long a clock that has jumped ahead is not believed.
     pub hold_seconds: u32,
+}
+
+/// Where messages may be sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    /// Without TLS too.
+    pub allow_http: bool,
+    /// Into the operator's own network too.
+    pub allow_private_networks: bool,
+    /// How many webhooks there may be.
+    pub endpoints: usize,
+    /// How many messages may wait for one before it is disabled.
+    pub backlog: u64,
+    /// The longest wait for an answer.
+    pub timeout_seconds: u32,
+    /// How long messages are kept that are over.
+    pub retention_hours: u32,
 }
 
 /// Who is told of changes.
@@ -308,6 +332,14 @@ impl Default for Settings {
                 retention_rows: 100_000,
                 retention_hours: 72,
             },
+            webhooks: Webhooks {
+                allow_http: false,
+                allow_private_networks: false,
+                endpoints: 100,
+                backlog: 100_000,
+                timeout_seconds: 15,
+                retention_hours: 720,
+            },
             limits: Limits::default(),
         }
     }
@@ -363,7 +395,8 @@ impl Settings {
     /// The rules that people and the worker are held to.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { governance, audit, activity, usage, expiry, events, limits, .. } = self;
+        let Self { governance, audit, activity, usage, expiry, events, webhooks, limits, .. } =
+            self;
         let retention = |days: u32| (days > 0).then(|| Span::days(days));
         Policy {
             override_horizon: Span::days(governance.override_horizon_days),
@@ -381,6 +414,18 @@ impl Settings {
                 keep_rows: events.retention_rows,
                 keep_for: Span::hours(events.retention_hours),
                 ..EventOptions::default()
+            },
+            webhooks: WebhookOptions {
+                schemes: if webhooks.allow_http { Schemes::HttpToo } else { Schemes::HttpsAlone },
+                networks: if webhooks.allow_private_networks {
+                    Networks::Any
+                } else {
+                    Networks::PublicAlone
+                },
+                endpoints: webhooks.endpoints,
+                backlog: webhooks.backlog,
+                deadline: Duration::from_secs(webhooks.timeout_seconds.into()),
+                keep_for: Span::hours(webhooks.retention_hours),
             },
         }
     }

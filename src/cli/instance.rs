@@ -117,6 +117,7 @@ impl Instance {
         let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
         let activity = tokio::spawn(worker::activity::run(service.clone(), stop.clone()));
         let boundaries = tokio::spawn(worker::boundaries::run(service.clone(), stop.clone()));
+        let webhooks = tokio::spawn(worker::webhooks::run(service.clone(), stop.clone()));
         let streams = tokio::spawn({
             let (service, stop) = (service.clone(), stop.clone());
             async move {
@@ -152,6 +153,7 @@ impl Instance {
         }
         let _ = boundaries.await;
         let _ = streams.await;
+        let _ = webhooks.await;
         // No request adds to it any more.
         worker::activity::finish(&service).await;
         if let Err(error) = service.record_uses().await {
@@ -209,6 +211,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         let outcome = outcome.and(service.prune_activity().await.map(drop));
         let outcome = outcome.and(service.prune_usage(&actor).await.map(drop));
         let outcome = outcome.and(service.prune_events(&actor).await);
+        let outcome = outcome.and(service.prune_deliveries(&actor).await);
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }

@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 56] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -80,6 +80,12 @@ pub const SETTINGS: [Setting; 50] = [
     setting("events.queue", Kind::Number(1, 100_000)),
     setting("events.retention_rows", Kind::Number(1, 1_000_000_000)),
     setting("events.retention_hours", Kind::Number(1, 87_600)),
+    setting("webhooks.allow_http", Kind::Switch),
+    setting("webhooks.allow_private_networks", Kind::Switch),
+    setting("webhooks.endpoints", Kind::Number(0, 1_000)),
+    setting("webhooks.backlog", Kind::Number(1, 10_000_000)),
+    setting("webhooks.timeout_seconds", Kind::Number(1, 120)),
+    setting("webhooks.retention_hours", Kind::Number(1, 87_600)),
     setting("limits.body_bytes", BYTES),
     setting("limits.large_body_bytes", BYTES),
     setting("limits.connections", Kind::Number(1, 1_000_000)),

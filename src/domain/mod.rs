@@ -20,6 +20,8 @@
 //! | override | a governed exception that always expires |
 //! | activation code | puts a tenant that redeems it on a plan |
 //! | request | an override that somebody wants and somebody else decides about |
+//! | webhook | where an operator wants to be told of audit events |
+//! | delivery | one message to a webhook, and what became of it |
 //! | decision | the answer to a check |
 //! | change | what subscribers are told: whose answers may be others now |
 //!
@@ -31,6 +33,7 @@
 pub mod access;
 pub mod activation_codes;
 pub mod activity;
+pub mod addresses;
 pub mod app_routes;
 pub mod audit;
 pub mod callers;
@@ -52,3 +55,4 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod time;
 pub mod usage;
+pub mod webhooks;

@@ -55,10 +55,12 @@ pub mod usage;
 pub mod user_entitlements;
 mod uses;
 pub mod values;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Notify;
 
 pub use self::actor::Actor;
 use self::{
@@ -103,6 +105,7 @@ pub struct Service {
     activity: Arc<ActivityQueue>,
     hub: Arc<Hub>,
     alarm: Arc<Alarm>,
+    senders: Arc<Notify>,
     policy: Policy,
     run: Run,
 }
@@ -130,10 +133,12 @@ impl Service {
         let expiry = Arc::<ExpiryState>::default();
         let hub = Arc::new(Hub::new(policy.events.subscribers, policy.events.queue));
         let alarm = Arc::<Alarm>::default();
+        let senders = Arc::<Notify>::default();
         clock.set_hold(policy.hold);
         let publish = {
             let (memory, keyring, clock) = (memory.clone(), keyring.clone(), clock.clone());
             let (expiry, hub, alarm) = (expiry.clone(), hub.clone(), alarm.clone());
+            let senders = senders.clone();
             move |tx: &ReadTx<'_>, touched: &Touched| {
                 memory.follow(tx, touched, gating, &keyring, &clock)?;
                 if let Some(at) = touched.ends_at {
@@ -145,6 +150,9 @@ impl Service {
                     hub.keys_changed();
                 }
                 hub.publish(&touched.changes);
+                if touched.deliveries {
+                    senders.notify_one();
+                }
                 Ok(())
             }
         };
@@ -170,6 +178,7 @@ impl Service {
             activity: Arc::new(ActivityQueue::new(policy.activity_queue)),
             hub,
             alarm,
+            senders,
             policy,
             run: Run::ForReal,
         })
@@ -188,6 +197,7 @@ impl Service {
                 store::audit::append(tx, &provenance, event)?;
             }
             store::outbox::record(tx, &events)?;
+            webhooks::deliveries::enqueue(tx, &events)?;
             Ok(value)
         };
         match &self.run {

@@ -35,6 +35,8 @@ macro_rules! for_each_permission {
             KeysManage = "keys:manage";
             /// Being told of changes.
             EventsRead = "events:read";
+            /// Making, changing, testing and removing webhooks, and reading what they were told.
+            WebhooksManage = "webhooks:manage";
             /// Looking at the cache and refreshing it.
             CacheManage = "cache:manage";
             /// Reading the rollout.
@@ -155,6 +157,7 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::AuditRead          => [All,   All,    All,    No,     No,     No],
         P::KeysManage         => [All,   No,     No,     No,     No,     No],
         P::EventsRead         => [All,   All,    All,    All,    Own,    Me],
+        P::WebhooksManage     => [All,   No,     No,     No,     No,     No],
         P::CacheManage        => [All,   No,     No,     No,     No,     No],
         P::RolloutRead        => [All,   All,    All,    No,     No,     No],
         P::RolloutWrite       => [All,   No,     No,     No,     No,     No],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::events::EventOptions;
+use super::{events::EventOptions, webhooks::WebhookOptions};
 use crate::domain::time::Span;
 
 /// Whether one person is enough for an override.
@@ -37,6 +37,8 @@ pub struct Policy {
     pub hold: Duration,
     /// What bounds the events.
     pub events: EventOptions,
+    /// What bounds webhooks.
+    pub webhooks: WebhookOptions,
 }
 
 impl Default for Policy {
@@ -52,6 +54,7 @@ impl Default for Policy {
             ends_soon: Span::hours(72),
             hold: Duration::from_secs(600),
             events: EventOptions::default(),
+            webhooks: WebhookOptions::default(),
         }
     }
 }

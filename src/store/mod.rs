@@ -14,6 +14,7 @@ pub mod audit;
 pub mod catalogs;
 mod chain;
 pub mod contexts;
+pub mod deliveries;
 pub mod due;
 pub mod grants;
 pub mod idempotency;
@@ -40,6 +41,7 @@ pub mod usage;
 pub mod usage_periods;
 pub mod usage_rechecks;
 pub mod user_entitlements;
+pub mod webhooks;
 mod writer;
 
 use std::{cell::RefCell, collections::BTreeSet, path::Path, sync::Arc};
@@ -113,6 +115,8 @@ pub struct Touched {
     pub whole: BTreeSet<TenantKey>,
     /// Subscribers were told already that this has passed; it is only recorded.
     pub is_told: bool,
+    /// Something may be due to be sent to a webhook.
+    pub deliveries: bool,
     /// What subscribers are told, in the order of their places.
     pub changes: Vec<Arc<Change>>,
 }
@@ -137,6 +141,7 @@ impl Touched {
         self.contexts.extend(other.contexts);
         self.usage.extend(other.usage);
         self.changes.extend(other.changes);
+        self.deliveries |= other.deliveries;
         self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }
@@ -198,6 +203,11 @@ impl WriteTx<'_> {
     pub fn ends_at(&self, at: Timestamp) {
         let mut touched = self.touched.borrow_mut();
         touched.ends_at = Some(touched.ends_at.map_or(at, |earliest| earliest.min(at)));
+    }
+
+    /// Something may be due to be sent to a webhook.
+    fn wake_senders(&self) {
+        self.touched.borrow_mut().deliveries = true;
     }
 
     /// The change records something that has passed by itself, and of which subscribers were told.

@@ -146,11 +146,12 @@ fn drafts(touched: &Touched, events: &[Event]) -> Vec<Draft> {
 
 /// The modules and features that these events are about; none where one may be about any.
 fn keys<'e>(events: impl Iterator<Item = &'e Event>) -> Vec<String> {
-    let keys: Option<BTreeSet<String>> = events.map(key).collect();
+    let keys: Option<BTreeSet<String>> = events.map(key_of).collect();
     keys.unwrap_or_default().into_iter().collect()
 }
 
-fn key(event: &Event) -> Option<String> {
+/// The one module or feature that an event is about; none where it may be about any.
+pub fn key_of(event: &Event) -> Option<String> {
     let fact = |name: &str| {
         let facts = [&event.after, &event.before].map(|facts| facts.get(name));
         facts.into_iter().flatten().find_map(Value::as_str).map(str::to_owned)

@@ -8,3 +8,4 @@ pub mod boundaries;
 pub mod clock;
 pub mod expiry;
 pub mod key_sets;
+pub mod webhooks;

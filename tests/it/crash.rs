@@ -25,11 +25,18 @@ pub struct Server {
 
 impl Server {
     pub fn start(data: &Path) -> Self {
+        Self::with(data, &[])
+    }
+
+    /// With settings, each by the end of its variable's name.
+    pub fn with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| (format!("ENTITLED_{name}"), value));
         let mut child = Command::new(env!("CARGO_BIN_EXE_entitled"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("ENTITLED_ROOT_KEY", ROOT_KEY)
             .env("ENTITLED_LOG__FORMAT", "json")
+            .envs(settings)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

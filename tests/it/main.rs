@@ -74,3 +74,5 @@ mod usage_levels;
 mod usage_race;
 mod usage_reservations;
 mod user_entitlements;
+mod webhook_libraries;
+mod webhooks;

@@ -57,6 +57,9 @@ pub struct Subject {
     /// Units of the tenant's devices that were set aside: to settle, and to release.
     pub reservation: String,
     pub to_release: String,
+    pub webhook: String,
+    /// A message to it.
+    pub delivery: String,
 }
 
 impl Operation {
@@ -78,7 +81,9 @@ impl Operation {
 
     /// The path for a subject, with a query where the tenant is a parameter of it.
     pub fn path(&self, subject: &Subject) -> String {
-        let id = if self.path.contains("/subscriptions") {
+        let id = if self.path.contains("/webhooks") {
+            subject.webhook.as_str()
+        } else if self.path.contains("/subscriptions") {
             subject.subscription.as_str()
         } else if self.path.contains("/overrides") {
             &subject.override_id
@@ -123,6 +128,7 @@ impl Operation {
             .replace("{user}", &user)
             .replace("{version}", "1")
             .replace("{type}", "branch")
+            .replace("{delivery}", &subject.delivery)
             .replace("{id}", id);
         assert!(!path.contains('{'), "a path parameter without an example: {path}");
         match self.id.as_str() {
@@ -173,6 +179,9 @@ impl Operation {
             "assign_platform_role" => json!({"user": "u2", "role": "super_admin"}),
             "rotate_api_key" => json!({"overlap_seconds": 3600}),
             "create_api_key" => json!({"name": "k", "role": "service", "tenant": tenant}),
+            "create_webhook" => json!({"url": "https://hooks.example.com/", "tenant": tenant}),
+            "update_webhook" => json!({"description": "another one"}),
+            "rotate_webhook_secret" => json!({"overlap_seconds": 60}),
             "create_activation_code" => json!({"plan": "trial_unlimited", "max_redemptions": 3}),
             "redeem_activation_code" => json!({"tenant": tenant, "code": "0000-0000-0000-0000"}),
             "set_tier" | "set_user_tier" => json!({
@@ -288,6 +297,18 @@ async fn reservation(app: &App, tenant: &str) -> String {
     made["reservation"]["id"].as_str().unwrap().to_owned()
 }
 
+/// Makes a webhook of a tenant, and a message to it.
+async fn webhook(app: &App, tenant: &str) -> (String, String) {
+    let body = json!({
+        "url": "https://hooks.example.com/", "events": ["webhook.none"], "tenant": tenant
+    });
+    let made = app.root().post("/api/v1/admin/webhooks", body).await.expect(201).body;
+    let id = made["webhook"]["id"].as_str().unwrap().to_owned();
+    let test = format!("/api/v1/admin/webhooks/{id}/test");
+    let sent = app.root().send(Method::POST, &test, None, &[]).await.expect(200).body;
+    (id, sent["id"].as_str().unwrap().to_owned())
+}
+
 /// Makes a tenant with one of everything.
 pub async fn subject(app: &App, tenant: &str) -> Subject {
     app.tenant(tenant, json!({})).await;
@@ -320,7 +341,10 @@ pub async fn subject(app: &App, tenant: &str) -> Subject {
     let role = app.root().post(&roles, body).await.expect(201);
     let body = json!({"user": format!("of-{tenant}"), "role": "super_admin"});
     let of_platform = app.root().post("/api/v1/admin/role-assignments", body).await.expect(201);
+    let (webhook, delivery) = webhook(app, tenant).await;
     Subject {
+        webhook,
+        delivery,
         reservation: reservation(app, tenant).await,
         to_release: reservation(app, tenant).await,
         user_entitlement,

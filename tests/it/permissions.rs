@@ -57,6 +57,7 @@ fn the_table_says_what_the_specification_says() {
         P::SubscriptionsWrite,
         P::GrantsWrite,
         P::KeysManage,
+        P::WebhooksManage,
         P::CacheManage,
         P::ExpiryRun,
         P::RolloutWrite,

@@ -16,6 +16,7 @@ const SCANS: &[(&str, &str)] = &[
     ("catalogs::newest", "the last row of a table is its last by key: one step"),
     ("catalogs::pinned", "looks at every subscription, when a catalog is applied"),
     ("migrate::schema_version", "the schema's own table, at the start"),
+    ("webhooks::count", "there are a few: a setting bounds them"),
     ("outbox::places", "the first and the last row of a table are so by key: one step each"),
     ("open::open_and_migrate", "the schema's own table, at the start"),
 ];

@@ -30,6 +30,7 @@ pub mod tiers;
 pub mod usage;
 pub mod usage_reports;
 pub mod user_entitlements;
+pub mod webhooks;
 
 use poem_openapi::Tags;
 use serde::Serialize;
@@ -49,7 +50,7 @@ pub type Apis = (
     tenants::TenantsApi,
     subscriptions::SubscriptionsApi,
     grants::GrantsApi,
-    (audit::AuditApi, events::EventsApi),
+    (audit::AuditApi, events::EventsApi, webhooks::WebhooksApi),
     api_keys::ApiKeysApi,
     (cache::CacheApi, rollout::RolloutApi),
     overrides::OverridesApi,
@@ -97,7 +98,11 @@ pub fn apis(service: &Service) -> Apis {
         tenants::TenantsApi(service()),
         subscriptions::SubscriptionsApi(service()),
         grants::GrantsApi(service()),
-        (audit::AuditApi(service()), events::EventsApi(service())),
+        (
+            audit::AuditApi(service()),
+            events::EventsApi(service()),
+            webhooks::WebhooksApi(service()),
+        ),
         api_keys::ApiKeysApi(service()),
         (cache::CacheApi(service()), rollout::RolloutApi(service())),
         overrides::OverridesApi(service()),
@@ -145,6 +150,8 @@ enum Tag {
     Audit,
     /// What changes, as it changes.
     Events,
+    /// Who is told of audit events, by messages that are signed.
+    Webhooks,
     /// How far enforcement goes.
     Rollout,
     /// Who may call.

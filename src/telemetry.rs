@@ -1,5 +1,7 @@
 //! Logs to stderr and the metrics recorder. Each is set up once in a process.
 
+pub mod series;
+
 use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -63,12 +65,7 @@ pub fn metrics() -> Option<&'static PrometheusHandle> {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
             .ok()?;
         let handle = builder.install_recorder().ok()?;
-        metrics::describe_counter!("entitlement_http_requests_total", "Requests answered");
-        metrics::describe_histogram!(
-            "http_request_duration_seconds",
-            metrics::Unit::Seconds,
-            "Time to the head of the answer"
-        );
+        series::begin();
         Some(handle)
     };
     HANDLE.get_or_init(install).as_ref()

@@ -202,7 +202,8 @@ impl Service {
         if may_ask_for_access(actor, &decision) {
             decision.remedies.push(Remedy::RequestAccess);
         }
-        self.metrics.count(&decision, started.elapsed().as_secs_f64());
+        let catalog = &view.world.catalog;
+        self.metrics.count(catalog, &question, &decision, started.elapsed().as_secs_f64());
         Ok(Checked { decision, explanation })
     }
 
@@ -279,7 +280,6 @@ impl Service {
 
     /// A bypass counts once it is written down (SPEC 4, rule 2).
     async fn record_bypass(&self, actor: &Actor, event: Event) -> Result<()> {
-        metrics::counter!("super_admin_bypass_total").increment(1);
         self.change(actor, move |_| Ok(((), vec![event]))).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a bypass was not recorded");
             Error::Unavailable("The bypass can't be written into the audit trail now.")

@@ -167,6 +167,7 @@ impl Service {
             Ok((grants, events))
         })
         .await
+        .inspect(|_| self.metrics.module_selections.increment(1))
     }
 }
 

@@ -32,6 +32,7 @@ pub mod guesses;
 pub mod key_source;
 pub mod keyring;
 pub mod memory;
+mod meters;
 pub mod metrics;
 pub mod once;
 pub mod overrides;
@@ -166,11 +167,13 @@ impl Service {
             keyring.replace(stored_keys(tx)?);
             Ok(())
         })?;
+        let metrics = Metrics::new();
+        metrics.know(&memory.world.load().catalog);
         Ok(Self {
             store,
             clock,
             memory,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(metrics),
             keyring,
             expiry,
             guesses: Arc::default(),

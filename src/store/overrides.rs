@@ -199,6 +199,18 @@ pub fn due(
     )
 }
 
+/// How many overrides are in effect at `now`.
+pub fn count_open(tx: &ReadTx<'_>, now: Timestamp) -> Result<u64> {
+    let count: i64 = tx
+        .conn
+        .prepare_cached(
+            "SELECT count(*) FROM overrides INDEXED BY overrides_by_expiry
+             WHERE ended IS NULL AND expires_at > :now",
+        )?
+        .query_row(named_params! {":now": now}, |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
 /// When the next override expires.
 pub fn next_due(tx: &ReadTx<'_>) -> Result<Option<Timestamp>> {
     due::next(

@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +45,25 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     fatal: watch::Receiver<Option<Fatal>>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    /// Counts what the full queue refused.
+    busy: Counter,
+}
+
+/// What the writer measures: handles that are made once.
+struct Meters {
+    wait: Histogram,
+    transaction: Histogram,
+    group: Histogram,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            wait: metrics::histogram!("entitlement_write_wait_seconds"),
+            transaction: metrics::histogram!("entitlement_write_transaction_seconds"),
+            group: metrics::histogram!("entitlement_write_group_size"),
+        }
+    }
 }
 
 enum Message {
@@ -54,6 +74,8 @@ enum Message {
 
 /// One queued change with its types erased.
 trait Work: Send {
+    /// When it began to wait.
+    fn queued_at(&self) -> Instant;
     /// Runs inside a savepoint; whether to keep what it did.
     fn run(&mut self, tx: &WriteTx<'_>) -> bool;
     /// Tells the caller, after the commit.
@@ -81,6 +103,7 @@ struct Change<F, T> {
     keep: Keep,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
+    queued_at: Instant,
 }
 
 impl<F, T> Work for Change<F, T>
@@ -88,6 +111,10 @@ where
     F: FnOnce(&WriteTx<'_>) -> Result<T> + Send,
     T: Send,
 {
+    fn queued_at(&self) -> Instant {
+        self.queued_at
+    }
+
     fn run(&mut self, tx: &WriteTx<'_>) -> bool {
         // A caller that went away before its turn is skipped; once begun, a change is not cancelled.
         let Some(body) = self.body.take().filter(|_| !self.reply.is_closed()) else { return false };
@@ -120,9 +147,13 @@ impl Writer {
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let change = Change { body: Some(body), keep, outcome: None, reply };
+        let queued_at = Instant::now();
+        let change = Change { body: Some(body), keep, outcome: None, reply, queued_at };
         self.queue.try_send(Message::Change(Box::new(change))).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                self.busy.increment(1);
+                Error::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })?;
         answer.await.unwrap_or_else(|_| Err(Error::Unavailable(UNKNOWN)))
@@ -172,7 +203,7 @@ pub(super) fn start(
     let (sender, receiver) = mpsc::channel(queue);
     let (failed, fatal) = watch::channel(None);
     let version = u64::try_from(version).unwrap_or_default();
-    let desk = Desk { conn, clock, on_commit, version };
+    let desk = Desk { conn, clock, on_commit, version, meters: Meters::new() };
     let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
         // A panic here would leave memory and disk apart without anybody knowing.
         let end = catch_unwind(AssertUnwindSafe(|| run(desk, receiver, group)));
@@ -186,7 +217,8 @@ pub(super) fn start(
             }
         }
     })?;
-    Ok(Writer { queue: sender, fatal, thread: Arc::new(Mutex::new(Some(thread))) })
+    let busy = metrics::counter!("entitlement_write_busy_total");
+    Ok(Writer { queue: sender, fatal, thread: Arc::new(Mutex::new(Some(thread))), busy })
 }
 
 struct Desk {
@@ -195,6 +227,7 @@ struct Desk {
     on_commit: OnCommit,
     /// The latest version that was committed.
     version: u64,
+    meters: Meters,
 }
 
 fn run(mut desk: Desk, mut queue: mpsc::Receiver<Message>, group_max: usize) -> Result<(), Fatal> {
@@ -230,11 +263,13 @@ impl Desk {
         }
         let started = Instant::now();
         let before = self.version;
+        for work in group.iter() {
+            self.meters.wait.record(started.duration_since(work.queued_at()).as_secs_f64());
+        }
         let outcome = self.transact(group);
-        metrics::histogram!("entitlement_write_transaction_seconds")
-            .record(started.elapsed().as_secs_f64());
+        self.meters.transaction.record(started.elapsed().as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a group holds a few changes")]
-        metrics::histogram!("entitlement_write_group_size").record(group.len() as f64);
+        self.meters.group.record(group.len() as f64);
         let (answer, fatal) = match outcome {
             Ok(touched) => match self.publish(&touched) {
                 Ok(()) => (Ok(()), None),
@@ -345,4 +380,49 @@ impl Desk {
 struct CommitError {
     cause: rusqlite::Error,
     group: GroupError,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::store::{Durability, Store, StoreOptions};
+
+    #[tokio::test]
+    async fn what_a_full_queue_refuses_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            durability: Durability::None,
+            queue: 1,
+            ..StoreOptions::at(dir.path().join("entitled.db"))
+        };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let clock = Clock::system();
+        let store = metrics::with_local_recorder(&recorder, || {
+            Store::open(&options, clock, Box::new(|_, _| Ok(()))).unwrap()
+        });
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let occupies = store.write(move |_| {
+            begun.send(()).unwrap();
+            let _ = may_go_on.recv();
+            Ok(())
+        });
+        let mut occupies = Box::pin(occupies);
+        assert!(futures_util::poll!(&mut occupies).is_pending());
+        has_begun.recv().unwrap();
+        let mut waits = Box::pin(store.write(|_| Ok(())));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        let refused = store.write(|_| Ok(())).await;
+        assert!(matches!(refused, Err(Error::Overloaded)));
+        drop(go_on);
+        occupies.await.unwrap();
+        waits.await.unwrap();
+        let text = recorder.handle().render();
+        assert!(text.contains("\nentitlement_write_busy_total 1\n"), "{text}");
+        store.stop().await;
+    }
 }

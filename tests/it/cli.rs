@@ -96,6 +96,17 @@ impl Running {
         Self::start(&mut command, Stream::Err, "\"listening\"")
     }
 
+    /// An empty service that is thrown away, its address, and a key of a super admin.
+    pub fn ephemeral(variables: &[(&str, &str)]) -> (Self, String, String) {
+        let mut command = entitled(&["serve", "--ephemeral"]);
+        command.envs(variables.iter().copied());
+        let running = Self::start(&mut command, Stream::Out, "url");
+        let said: Value = serde_json::from_str(&running.said[0]).unwrap();
+        let member = |name: &str| said[name].as_str().unwrap().to_owned();
+        let (url, key) = (member("url"), member("key"));
+        (running, url, key)
+    }
+
     /// The address in the line of the log that says that it listens.
     pub fn url(&self) -> String {
         let line: Value = serde_json::from_str(self.said.last().unwrap()).unwrap();

@@ -122,7 +122,7 @@ impl Service {
         if once.is_none() {
             let foreseen = self.foreseen(tenant.as_ref(), &asked, check.explain).await?;
             if !foreseen.decision.allowed {
-                self.note_take(&foreseen.decision, started);
+                self.note_take(&asked, &foreseen.decision, started);
                 return Ok(view(Taken { checked: foreseen, taken: 0, reservation: None }));
             }
         }
@@ -142,12 +142,15 @@ impl Service {
                 if let Some(once) = once.filter(|_| amount > 0) {
                     once.keep(tx, &caller, &answer)?;
                 }
-                Ok(((answer, Some(decision)), events))
+                Ok(((answer, Some((decision, amount))), events))
             })
             .await;
         match done {
-            Ok((answer, decision)) => {
-                decision.iter().for_each(|decision| self.note_take(decision, started));
+            Ok((answer, decided)) => {
+                if let Some((decision, amount)) = decided {
+                    self.note_take(&asked, &decision, started);
+                    self.metrics.usage_taken.increment(amount);
+                }
                 Ok(answer)
             }
             Err(error @ Error::Internal(_)) if bypasses => {
@@ -190,14 +193,12 @@ impl Service {
     }
 
     /// What every answer leaves behind.
-    fn note_take(&self, decision: &Decision, started: Instant) {
-        if decision.reason == Reason::SuperAdminBypass {
-            metrics::counter!("super_admin_bypass_total").increment(1);
-        }
+    fn note_take(&self, asked: &Question, decision: &Decision, started: Instant) {
         if let Source::Override(id) = &decision.source {
             self.uses.note(id, self.clock.now());
         }
-        self.metrics.count(decision, started.elapsed().as_secs_f64());
+        let (world, seconds) = (self.world(), started.elapsed().as_secs_f64());
+        self.metrics.count(&world.catalog, asked, decision, seconds);
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::sources::root;
+use crate::sources::{root, sources};
 
 /// Runs promtool in `deploy/prometheus`, which must succeed.
 #[track_caller]
@@ -80,4 +80,100 @@ fn each_alert_says_how_bad_it_is_what_to_do_and_where_more_stands() {
         let anchor = said("runbook_url").strip_prefix("deploy/runbook.md#").unwrap_or_default();
         assert!(anchors.contains(anchor), "the runbook has no section for {alert:#}");
     }
+}
+
+/// Expressions as Prometheus reads them: what Grafana fills in is filled in.
+fn filled(expression: &str) -> String {
+    let filled = [("$__rate_interval", "5m"), ("$__range", "1h"), ("$instance", ".*")]
+        .iter()
+        .fold(expression.to_owned(), |text, (variable, value)| text.replace(variable, value));
+    assert!(!filled.contains('$'), "an unknown variable: {expression}");
+    filled
+}
+
+/// Has Prometheus parse each of these.
+#[track_caller]
+fn parses(expressions: &[String]) {
+    assert!(!expressions.is_empty(), "nothing was found");
+    let rules = expressions.iter().enumerate();
+    let rules = rules.map(|(n, expr)| json!({"record": format!("q{n}"), "expr": expr}));
+    let rules = json!({"groups": [{"name": "q", "rules": rules.collect::<Vec<_>>()}]});
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), rules.to_string()).unwrap();
+    let said = promtool(&["check", "rules", file.path().to_str().unwrap()]);
+    assert!(said.contains(&format!("{} rules found", expressions.len())), "{said}");
+}
+
+/// Every dashboard with its file's name.
+fn dashboards() -> Vec<(String, Value)> {
+    let files = sources("deploy/grafana", &["json"]);
+    files.into_iter().map(|file| (file.name, serde_json::from_str(&file.text).unwrap())).collect()
+}
+
+/// The corners of a panel: left, top, and the first column and row beyond it.
+fn place(panel: &Value) -> [u64; 4] {
+    let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+    [at("x"), at("y"), at("x") + at("w"), at("y") + at("h")]
+}
+
+#[test]
+fn each_dashboard_is_one_that_grafana_loads() {
+    let (mut uids, mut titles) = (BTreeSet::new(), BTreeSet::new());
+    for (name, board) in dashboards() {
+        assert!(board["schemaVersion"].as_u64().unwrap() >= 36, "{name}");
+        let uid = board["uid"].as_str().unwrap();
+        assert_eq!(name, format!("deploy/grafana/{uid}.json"));
+        assert!(uid.len() <= 40 && uids.insert(uid.to_owned()), "{name}");
+        assert!(titles.insert(board["title"].as_str().unwrap().to_owned()), "{name}");
+        let variables = board["templating"]["list"].as_array().unwrap();
+        let of = |name: &str| variables.iter().find(|variable| variable["name"] == name).unwrap();
+        assert_eq!(
+            (&of("datasource")["type"], &of("datasource")["query"]),
+            (&json!("datasource"), &json!("prometheus"))
+        );
+        assert_eq!(of("instance")["type"], "query");
+        let panels = board["panels"].as_array().unwrap();
+        let mut ids = BTreeSet::new();
+        for panel in panels {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: {panel:#}");
+            assert!(!panel["title"].as_str().unwrap().is_empty(), "{name}: {panel:#}");
+            let [left, top, right, bottom] = place(panel);
+            assert!(left < right && right <= 24 && top < bottom, "{name}: {panel:#}");
+            for other in panels.iter().filter(|other| other["id"] != panel["id"]) {
+                let [l, t, r, b] = place(other);
+                let apart = right <= l || r <= left || bottom <= t || b <= top;
+                assert!(apart, "{name}: {} lies on {}", panel["title"], other["title"]);
+            }
+            if panel["type"] == "row" {
+                continue;
+            }
+            assert!(["timeseries", "stat", "bargauge"].contains(&panel["type"].as_str().unwrap()));
+            let datasource = json!({"type": "prometheus", "uid": "${datasource}"});
+            assert_eq!(panel["datasource"], datasource, "{name}: {}", panel["title"]);
+            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{name}: {panel:#}");
+            assert!(!panel["targets"].as_array().unwrap().is_empty(), "{name}: {panel:#}");
+        }
+    }
+    let expected = ["entitled-api", "entitled-enforcement", "entitled-impact", "entitled-modules"];
+    assert_eq!(uids.iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn each_panel_asks_what_prometheus_understands() {
+    let mut expressions = Vec::new();
+    for (_, board) in dashboards() {
+        for panel in board["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap();
+                assert!(expression.contains("$instance"), "asks of all instances: {expression}");
+                expressions.push(filled(expression));
+            }
+        }
+    }
+    parses(&expressions);
+}
+
+#[test]
+fn each_query_of_the_runbook_is_one_that_prometheus_understands() {
+    parses(&crate::runbook::blocks("promql"));
 }

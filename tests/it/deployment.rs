@@ -1,0 +1,120 @@
+//! What runs the service: the unit of systemd, the container, the compose file. Each is held against
+//! the others and against the settings.
+
+use std::process::Command;
+
+use entitled::config::Settings;
+use serde_json::{Value, json};
+
+use crate::sources::root;
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap()
+}
+
+/// The lines of a unit, without comments: name and value.
+fn unit() -> Vec<(String, String)> {
+    let text = read("deploy/systemd/entitled.service");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines.filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn said(name: &str) -> Vec<String> {
+    unit().into_iter().filter(|(found, _)| found == name).map(|(_, value)| value).collect()
+}
+
+#[test]
+fn the_unit_is_kept_from_what_the_service_does_not_need() {
+    for (name, value) in [
+        ("DynamicUser", "yes"),
+        ("StateDirectory", "entitled"),
+        ("StateDirectoryMode", "0700"),
+        ("UMask", "0077"),
+        ("NoNewPrivileges", "yes"),
+        ("CapabilityBoundingSet", ""),
+        ("ProtectSystem", "strict"),
+        ("ProtectHome", "yes"),
+        ("PrivateTmp", "yes"),
+        ("PrivateDevices", "yes"),
+        ("MemoryDenyWriteExecute", "yes"),
+        ("SystemCallArchitectures", "native"),
+        ("Environment", "ENTITLED_DATA=/var/lib/entitled"),
+    ] {
+        assert_eq!(said(name), [value], "{name}");
+    }
+}
+
+#[test]
+fn the_unit_restarts_what_a_restart_can_help_and_waits_for_the_end() {
+    assert_eq!(said("Restart"), ["on-failure"]);
+    // Those of docs/exit-codes.md that end the same way each time, and a command line that is wrong.
+    assert_eq!(said("RestartPreventExitStatus"), ["2 73 76 78 79"]);
+    assert!(read("docs/exit-codes.md").contains("leave it at 73, 76, 78 and 79"));
+    let patience: u32 = said("TimeoutStopSec")[0].parse().unwrap();
+    let compose = compose()["services"]["entitled"]["stop_grace_period"].clone();
+    let of_compose: u32 = compose.as_str().unwrap().strip_suffix('s').unwrap().parse().unwrap();
+    let needed = Settings::default().limits.shutdown_seconds;
+    assert!(patience > needed && of_compose > needed, "{patience} {of_compose} {needed}");
+}
+
+/// Where there is systemd, it says itself whether the unit is one, and how exposed it is.
+#[test]
+fn systemd_takes_the_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = read("deploy/systemd/entitled.service");
+    // It looks for the program.
+    let here = env!("CARGO_BIN_EXE_entitled");
+    let text = text.replace("/usr/local/bin/entitled", here);
+    let path = dir.path().join("entitled.service");
+    std::fs::write(&path, text).unwrap();
+    let run = |args: &[&str]| Command::new("systemd-analyze").args(args).arg(&path).output();
+    let verified = match run(&["verify", "--man=no"]) {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("there is no systemd-analyze here: the unit was only read");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
+    let of_ours: Vec<_> =
+        complaints.lines().filter(|line| line.contains("entitled.service")).collect();
+    assert!(of_ours.is_empty(), "{of_ours:#?}");
+    // At most 2.0 of 10.
+    let rated = run(&["security", "--offline=true", "--threshold=20", "--no-pager"]).unwrap();
+    assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
+}
+
+fn compose() -> Value {
+    serde_yaml::from_str(&read("deploy/compose.yaml")).unwrap()
+}
+
+/// The rest of the line of an instruction, continued lines joined.
+fn instruction(name: &str) -> String {
+    let text = read("Dockerfile").replace("\\\n", "");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{name} ")));
+    lines.last().unwrap_or_else(|| panic!("no {name}")).to_owned()
+}
+
+#[test]
+fn the_container_has_one_place_to_write_nobodys_rights_and_a_health_check() {
+    let compose = compose();
+    let service = &compose["services"]["entitled"];
+    assert_eq!(service["read_only"], true);
+    assert_eq!(service["cap_drop"], json!(["ALL"]));
+    assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]));
+    assert_eq!(service["volumes"], json!(["data:/data"]));
+    assert_eq!(compose["volumes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["data"]);
+    let ports = service["ports"].as_array().unwrap();
+    assert!(ports.iter().all(|port| port.as_str().unwrap().starts_with("127.0.0.1:")));
+    // As in the image.
+    assert_eq!(service["user"], instruction("USER"));
+    assert_ne!(instruction("USER").split(':').next(), Some("0"));
+    assert_eq!(instruction("VOLUME"), "/data");
+    let test = service["healthcheck"]["test"].as_array().unwrap();
+    let asks = instruction("HEALTHCHECK");
+    let asks: Value = serde_json::from_str(asks.split_once("CMD ").unwrap().1).unwrap();
+    assert_eq!(test[1..], asks.as_array().unwrap()[..]);
+    assert_eq!(test[0], "CMD");
+}

@@ -167,7 +167,7 @@ impl Service {
             Ok((grants, events))
         })
         .await
-        .inspect(|_| self.metrics.module_selections.increment(1))
+        .inspect(|_| self.metrics.module_selections.increment(u64::from(self.is_for_real())))
     }
 }
 

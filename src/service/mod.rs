@@ -187,6 +187,11 @@ impl Service {
         })
     }
 
+    /// Whether its changes are made, and not only rehearsed.
+    fn is_for_real(&self) -> bool {
+        matches!(self.run, Run::ForReal)
+    }
+
     /// Changes something: in one transaction, with its audit events, published before it returns.
     async fn change<T: Send + 'static>(
         &self,

@@ -278,6 +278,7 @@ fn overrides_and_selections_are_counted() {
     let path = format!("/api/v1/admin/overrides/{}", made["id"].as_str().unwrap());
     program.send(Method::DELETE, &path, json!({"reason": "it was only a test"}), 204);
     let selection = json!({"modules": {"erp": {"state": "enabled"}}, "reason": "a choice"});
+    program.put("/api/v1/admin/tenants/acme/modules?dry_run=true", selection.clone(), 200);
     program.put("/api/v1/admin/tenants/acme/modules", selection, 200);
     program.put("/api/v1/admin/tenants/acme/modules", json!({"modules": {"nope": {}}}), 422);
     let shown = program.scrape();

@@ -169,6 +169,12 @@ impl Clock {
         self.shared.hold.store(us, Ordering::Relaxed);
     }
 
+    /// How long the program runs, whatever the system's clock says.
+    #[must_use]
+    pub fn passed(&self) -> Duration {
+        micros(self.source.passed())
+    }
+
     /// Makes sure that no instant is earlier than `at`.
     pub fn not_before(&self, at: Timestamp) {
         self.shared.latest.fetch_max(at.micros(), Ordering::Relaxed);

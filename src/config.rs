@@ -37,6 +37,7 @@ use crate::{
             WebhookOptions,
             address::{Networks, Schemes},
         },
+        rates::{Quota, Rates},
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
     telemetry::LogFormat,
@@ -68,6 +69,8 @@ pub struct Settings {
     pub jwt: Jwt,
     /// Who stands in front of the service.
     pub http: Http,
+    /// How much each caller may send.
+    pub rate: CallerRate,
     /// What is logged, and how.
     pub log: Log,
     /// The rules that people are held to.
@@ -210,6 +213,16 @@ pub struct Http {
     pub trusted_proxies: TrustedProxies,
 }
 
+/// How much each caller may send, unless its key says otherwise.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerRate {
+    /// Requests a second; 0 is no limit.
+    pub per_second: u32,
+    /// Requests at once; 0 is as many as in a second.
+    pub burst: u32,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -316,6 +329,7 @@ impl Default for Settings {
             gating: true,
             jwt: Jwt::default(),
             http: Http::default(),
+            rate: CallerRate::default(),
             log: Log { format: LogFormat::Json, filter: "info".into(), requests: false },
             governance: Governance {
                 override_horizon_days: 366,
@@ -380,6 +394,14 @@ impl Settings {
             log: if self.log.requests { RequestLog::Access } else { RequestLog::Off },
             ..EdgeSettings::default()
         }
+    }
+
+    /// How much each caller may send.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        let CallerRate { per_second, burst } = self.rate;
+        let burst = if burst == 0 { per_second } else { burst };
+        Rates::new((per_second > 0).then(|| Quota::new(per_second, burst)))
     }
 
     /// How much the service keeps in memory.

@@ -72,6 +72,12 @@ pub enum Error {
         /// When the next attempt is there to take.
         seconds: u64,
     },
+    /// The caller has sent more than it may: 429 with `Retry-After`.
+    #[error("Too many requests; send the next one in {seconds} seconds.")]
+    TooManyRequests {
+        /// When the next one may come.
+        seconds: u64,
+    },
     /// Too much is waiting: 503 with `Retry-After`.
     #[error("The server is busy; try again shortly.")]
     Overloaded,

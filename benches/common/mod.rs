@@ -18,6 +18,7 @@ use entitled::{
         keyring::{Keyring, Secret},
         memory::CacheOptions,
         policy::Policy,
+        rates::Rates,
     },
     store::{Durability, StoreOptions},
 };
@@ -34,7 +35,7 @@ pub async fn start(database: &Path, durability: Durability) -> (SocketAddr, Serv
     let service =
         Service::open(&options, cache, gating, Policy::default(), clock.clone(), keyring.clone())
             .unwrap();
-    let auth = Arc::new(AuthState { tokens: None, keyring, clock });
+    let auth = Arc::new(AuthState { tokens: None, keyring, rates: Rates::new(None), clock });
     let edge = EdgeSettings {
         body_bytes: 64 * 1024,
         large_body_bytes: 1024 * 1024,

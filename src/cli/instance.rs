@@ -102,6 +102,7 @@ impl Instance {
         let auth = AuthState {
             tokens: tokens.clone(),
             keyring: service.keyring().clone(),
+            rates: settings.rates(),
             clock: service.clock().clone(),
         };
         let readiness = {

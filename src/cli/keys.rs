@@ -42,6 +42,12 @@ pub struct Create {
     /// Refused from here on, such as 2027-01-01T00:00:00Z
     #[arg(long, value_parser = words::instant)]
     expires_at: Option<Timestamp>,
+    /// How many requests a second its bearer may send
+    #[arg(long)]
+    rate_per_second: Option<u32>,
+    /// How many of them at once
+    #[arg(long, requires = "rate_per_second")]
+    rate_burst: Option<u32>,
     #[command(flatten)]
     format: output::Format,
 }
@@ -135,12 +141,15 @@ impl Rotate {
 
 impl Create {
     fn run(self) -> Result<(), Failure> {
-        let Self { server, name, role, tenant, expires_at, format } = self;
+        let Self { server, name, role, tenant, expires_at, rate_per_second, rate_burst, format } =
+            self;
         let body = json!({
             "name": name,
             "role": role,
             "tenant": tenant,
             "expires_at": expires_at,
+            "rate_per_second": rate_per_second,
+            "rate_burst": rate_burst,
         });
         let made = server.ask(Method::POST, PATH, Body::Json(&body))?;
         format.print(&made, key_alone)

@@ -167,5 +167,11 @@ pub fn temporary_directory() -> Result<Arc<tempfile::TempDir>, Failure> {
 
 /// A key that may do everything.
 pub fn super_admin(name: &str) -> NewApiKey {
-    NewApiKey { name: name.into(), role: OperatorRole::SuperAdmin, tenant: None, expires_at: None }
+    NewApiKey {
+        name: name.into(),
+        role: OperatorRole::SuperAdmin,
+        tenant: None,
+        expires_at: None,
+        rate: None,
+    }
 }

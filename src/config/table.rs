@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 56] = [
+pub const SETTINGS: [Setting; 58] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -65,6 +65,8 @@ pub const SETTINGS: [Setting; 56] = [
     setting("jwt.issuer", Kind::Text),
     setting("jwt.audience", Kind::Text),
     setting("http.trusted_proxies", Kind::Networks),
+    setting("rate.per_second", Kind::Number(0, 1_000_000)),
+    setting("rate.burst", Kind::Number(0, 1_000_000)),
     setting("log.format", Kind::Choice(&["json", "text"])),
     setting("log.filter", Kind::Text),
     setting("log.requests", Kind::Switch),

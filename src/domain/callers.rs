@@ -100,4 +100,15 @@ pub struct ApiKey {
     pub rotated_at: Option<Timestamp>,
     /// The secret before that one is refused from here on.
     pub old_secret_until: Option<Timestamp>,
+    /// How much its bearer may send, where it differs from what all may.
+    pub rate: Option<Rate>,
+}
+
+/// How much a caller may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Requests a second.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
 }

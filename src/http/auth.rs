@@ -29,6 +29,7 @@ use crate::{
         key_source::WAIT,
         keyring::{KEY_PREFIX, Keyring, ROOT, digest, parts},
         permissions::{Permission, for_each_permission},
+        rates::{Rates, Standing},
         tokens::Tokens,
     },
 };
@@ -70,6 +71,8 @@ pub struct AuthState {
     pub tokens: Option<Arc<Tokens>>,
     /// The API keys.
     pub keyring: Arc<Keyring>,
+    /// How much each caller may send.
+    pub rates: Rates,
     /// What time it is.
     pub clock: Clock,
 }
@@ -87,6 +90,14 @@ impl AuthState {
             return self.known(headers);
         }
         outcome
+    }
+
+    /// Takes one request of this caller, if there is a limit for it. The root key has none: it is the
+    /// way in when nothing else works.
+    fn take(&self, principal: &Principal) -> Option<Standing> {
+        let quota = self.keyring.quota(principal).or(self.rates.usual())?;
+        let is_root = principal.id == ROOT;
+        (!is_root).then(|| self.rates.take(principal, quota, self.clock.passed()))
     }
 
     fn known(&self, headers: &HeaderMap) -> Result<Arc<Principal>> {
@@ -233,6 +244,12 @@ pub(super) fn right(request: &Request, actor: &Actor) -> Result<Right> {
 
 async fn actor(context: &Context, request: &Request) -> Result<Actor> {
     let principal = context.auth.identify(request.headers()).await?;
+    if let Some(standing) = context.auth.take(&principal) {
+        let _ = context.standing.set(standing);
+        if let Some(seconds) = standing.wait_s {
+            return Err(Error::TooManyRequests { seconds });
+        }
+    }
     let ip = match &request.remote_addr().0 {
         Addr::SocketAddr(address) => Some(address.ip()),
         Addr::Unix(_) | Addr::Custom(..) => None,
@@ -265,6 +282,7 @@ mod tests {
         let auth = AuthState {
             tokens: None,
             keyring: Arc::new(Keyring::default()),
+            rates: Rates::new(None),
             clock: Clock::manual(Timestamp::EPOCH),
         };
         let refused = |pairs: &[(&'static str, &'static str)]| {

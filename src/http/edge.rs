@@ -4,7 +4,12 @@
 //! boxes a future. What poem's own get wrong for us stands in `docs/` with the other traps of
 //! these crates.
 
-use std::{cell::Cell, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use poem::{
@@ -13,14 +18,18 @@ use poem::{
 };
 use tokio::time::Instant;
 
-use crate::http::{
-    api::authorize,
-    auth::AuthState,
-    failure::{Failure, Refusal},
-    forwarded,
-    problem::{self, Problem},
-    proxies::TrustedProxies,
-    routes::{RouteInfo, RouteTable},
+use crate::{
+    http::{
+        api::authorize,
+        auth::AuthState,
+        failure::{Failure, Refusal},
+        forwarded,
+        problem::{self, Problem},
+        proxies::TrustedProxies,
+        rates,
+        routes::{RouteInfo, RouteTable},
+    },
+    service::rates::Standing,
 };
 
 /// What every request carries: who can identify its caller, its id, and the limits of its body.
@@ -32,6 +41,8 @@ pub struct Context {
     pub routes: Arc<RouteTable>,
     /// The id of the request.
     pub request_id: Arc<str>,
+    /// How much the caller may still send, once it is known.
+    pub standing: Arc<OnceLock<Standing>>,
     /// The largest body, in bytes.
     pub body_limit: usize,
     /// When the body must have arrived.
@@ -126,11 +137,13 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
         let id = request_id(&request);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let settings = &self.edge.settings;
+        let standing = Arc::new(OnceLock::new());
         let large = settings.large_paths.iter().any(|path| path == uri.path());
         request.set_data(Context {
             auth: self.edge.auth.clone(),
             routes: self.edge.routes.clone(),
             request_id: id.clone(),
+            standing: standing.clone(),
             body_limit: if large { settings.large_body_bytes } else { settings.body_bytes },
             body_until: started + settings.body_deadline,
         });
@@ -155,6 +168,9 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
             Err(err) => problem_response(err, route, &id, uri.path()),
         };
         set_headers(&mut response, &id);
+        if let Some(standing) = standing.get() {
+            rates::set_headers(&mut response, standing);
+        }
 
         let (status, took) = (response.status(), started.elapsed());
         route.count(&method, status, took);

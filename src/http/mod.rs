@@ -26,6 +26,7 @@ pub mod parse;
 pub mod payload;
 pub mod problem;
 pub mod proxies;
+mod rates;
 pub mod replies;
 pub mod routes;
 pub mod spec;

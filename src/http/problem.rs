@@ -95,7 +95,9 @@ impl Problem {
             Error::Malformed(fault) => problem.add(fault),
             Error::Invalid { faults, .. } => faults.iter().for_each(|fault| problem.add(fault)),
             Error::InvalidActivationCode => problem.add(&Fault::new("code", INVALID_CODE)),
-            Error::RateLimited { seconds } => problem.retry_after = Some(*seconds),
+            Error::RateLimited { seconds } | Error::TooManyRequests { seconds } => {
+                problem.retry_after = Some(*seconds)
+            }
             Error::Unauthenticated(_)
             | Error::UnknownSigner
             | Error::Forbidden(_)
@@ -219,7 +221,9 @@ pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::InvalidActivationCode => {
             (StatusCode::UNPROCESSABLE_ENTITY, "INVALID_ACTIVATION_CODE")
         }
-        Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+        Error::RateLimited { .. } | Error::TooManyRequests { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED")
+        }
         Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         Error::TenantDamaged(_) => (StatusCode::SERVICE_UNAVAILABLE, "TENANT_DAMAGED"),

@@ -10,11 +10,12 @@ use super::{
     once::Once,
     paging::Page,
     permissions::Permission,
+    rates,
 };
 use crate::{
     domain::{
         audit::Event,
-        callers::{ApiKey, OperatorRole},
+        callers::{ApiKey, OperatorRole, Rate},
         keys::TenantKey,
         time::{Span, Timestamp},
     },
@@ -33,6 +34,8 @@ pub struct NewApiKey {
     pub tenant: Option<TenantKey>,
     /// Refused from here on.
     pub expires_at: Option<Timestamp>,
+    /// How much its bearer may send, where it differs from what all may.
+    pub rate: Option<Rate>,
 }
 
 /// How a key gets another secret.
@@ -84,6 +87,7 @@ impl Service {
                 last_used_at: None,
                 rotated_at: None,
                 old_secret_until: None,
+                rate: new.rate,
             };
             store::api_keys::insert(tx, &key, &made.digest, &by)?;
             tx.touch_keys();
@@ -166,6 +170,13 @@ fn check(new: &NewApiKey, now: Timestamp) -> Result<()> {
     if new.expires_at.is_some_and(|at| at <= now) {
         faults.push(Fault::new("expires_at", "must lie in the future"));
     }
+    if let Some(Rate { per_second, burst }) = new.rate {
+        for (field, value) in [("rate_per_second", per_second), ("rate_burst", burst)] {
+            if !(1..=rates::MOST).contains(&value) {
+                faults.push(Fault::new(field, format!("must be from 1 to {}", rates::MOST)));
+            }
+        }
+    }
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "INVALID_VALUE", faults }) }
 }
 
@@ -196,7 +207,7 @@ fn rotated(before: &ApiKey, rotation: Rotation, now: Timestamp) -> Result<ApiKey
 fn facts(key: &ApiKey) -> Value {
     json!({
         "name": key.name, "role": key.role, "tenant": key.tenant, "expires_at": key.expires_at,
-        "old_secret_until": key.old_secret_until,
+        "old_secret_until": key.old_secret_until, "rate": key.rate,
     })
 }
 

@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -27,6 +27,7 @@ use crate::{
         time::Timestamp,
     },
     error::{Error, Result},
+    service::rates::Quota,
 };
 
 /// The name of the caller who has the root key.
@@ -129,6 +130,7 @@ struct Entry {
     /// Refused from here on: the earlier of its expiry and its revocation.
     until: Option<Timestamp>,
     last_use: Arc<LastUse>,
+    quota: Option<Quota>,
 }
 
 /// When a key was used, in whole minutes, and what of that the store already knows.
@@ -142,6 +144,8 @@ struct LastUse {
 #[derive(Debug, Default)]
 pub struct Keyring {
     keys: ArcSwap<HashMap<String, Entry>>,
+    /// Whether any key has a quota of its own.
+    has_quotas: AtomicBool,
     root: Option<(Digest, Arc<Principal>)>,
 }
 
@@ -165,7 +169,7 @@ impl Keyring {
             }
             None => None,
         };
-        Ok(Self { keys: ArcSwap::default(), root })
+        Ok(Self { root, ..Self::default() })
     }
 
     /// Replaces all keys. What was noted about the use of a key that stays is kept.
@@ -182,9 +186,13 @@ impl Keyring {
                 impersonator: None,
             };
             let principal = principal.into();
-            (key.id, Entry { digest, old: old_secret, principal, until, last_use })
+            let quota = key.rate.map(Quota::of);
+            (key.id, Entry { digest, old: old_secret, principal, until, last_use, quota })
         });
-        self.keys.store(Arc::new(entries.collect()));
+        let entries: HashMap<_, _> = entries.collect();
+        let has_quotas = entries.values().any(|entry| entry.quota.is_some());
+        self.keys.store(Arc::new(entries));
+        self.has_quotas.store(has_quotas, Ordering::Relaxed);
     }
 
     /// Who bears this key: none where it is unknown, wrong, expired or revoked.
@@ -209,6 +217,15 @@ impl Keyring {
             entry.last_use.used.fetch_max(minute, Ordering::Relaxed);
         }
         Some(entry.principal.clone())
+    }
+
+    /// How much this caller may send, if it has a key that says so.
+    #[must_use]
+    pub fn quota(&self, principal: &Principal) -> Option<Quota> {
+        if !self.has_quotas.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.keys.load().get(principal.id.strip_prefix(KEY_PREFIX)?)?.quota
     }
 
     /// Who bears the root key, by the digest of the whole text.
@@ -266,6 +283,7 @@ mod tests {
             last_used_at: None,
             rotated_at: None,
             old_secret_until: None,
+            rate: None,
         };
         StoredKey { key, digest: new.digest, old: None }
     }

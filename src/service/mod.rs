@@ -43,6 +43,7 @@ pub mod permissions;
 pub mod policy;
 mod provisioning;
 pub mod questions;
+pub mod rates;
 pub mod rehearsals;
 pub mod requests;
 pub mod roles;

@@ -4,7 +4,10 @@ use rusqlite::{OptionalExtension, Row, named_params};
 
 use super::{ReadTx, WriteTx, sql::Word};
 use crate::{
-    domain::{callers::ApiKey, time::Timestamp},
+    domain::{
+        callers::{ApiKey, Rate},
+        time::Timestamp,
+    },
     error::{Error, Result},
 };
 
@@ -21,6 +24,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         last_used_at: row.get(7)?,
         rotated_at: row.get(8)?,
         old_secret_until: row.get(9)?,
+        rate: Option::zip(row.get(10)?, row.get(11)?)
+            .map(|(per_second, burst)| Rate { per_second, burst }),
     })
 }
 
@@ -39,11 +44,11 @@ pub struct Usable {
 pub fn usable(tx: &ReadTx<'_>) -> Result<Vec<Usable>> {
     let mut statement = tx.conn.prepare_cached(
         "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, rotated_at,
-                old_secret_until, digest, old_digest
+                old_secret_until, rate_per_second, rate_burst, digest, old_digest
          FROM api_keys WHERE revoked_at IS NULL ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(Usable { key: read(row)?, digest: row.get(10)?, old_digest: row.get(11)? })
+        Ok(Usable { key: read(row)?, digest: row.get(12)?, old_digest: row.get(13)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -54,7 +59,7 @@ pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<ApiKey> {
         .conn
         .prepare_cached(
             "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at,
-                    rotated_at, old_secret_until
+                    rotated_at, old_secret_until, rate_per_second, rate_burst
              FROM api_keys WHERE id = :id",
         )?
         .query_row(named_params! {":id": id}, read)
@@ -66,7 +71,7 @@ pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<ApiKey> {
 pub fn list(tx: &ReadTx<'_>, after: Option<&str>, limit: usize) -> Result<Vec<ApiKey>> {
     let mut statement = tx.conn.prepare_cached(
         "SELECT id, name, role, tenant, created_at, expires_at, revoked_at, last_used_at, rotated_at,
-                old_secret_until
+                old_secret_until, rate_per_second, rate_burst
          FROM api_keys WHERE id > :after ORDER BY id LIMIT :limit",
     )?;
     let rows = statement.query_map(
@@ -85,8 +90,9 @@ pub fn insert(tx: &WriteTx<'_>, key: &ApiKey, digest: &[u8; 32], by: &str) -> Re
         .conn
         .prepare_cached(
             "INSERT INTO api_keys (id, name, role, tenant, digest, created_at, created_by,
-                 expires_at)
-             VALUES (:id, :name, :role, :tenant, :digest, :created_at, :created_by, :expires_at)",
+                 expires_at, rate_per_second, rate_burst)
+             VALUES (:id, :name, :role, :tenant, :digest, :created_at, :created_by, :expires_at,
+                 :rate_per_second, :rate_burst)",
         )?
         .execute(named_params! {
             ":id": key.id,
@@ -97,6 +103,8 @@ pub fn insert(tx: &WriteTx<'_>, key: &ApiKey, digest: &[u8; 32], by: &str) -> Re
             ":created_at": key.created_at,
             ":created_by": by,
             ":expires_at": key.expires_at,
+            ":rate_per_second": key.rate.map(|rate| rate.per_second),
+            ":rate_burst": key.rate.map(|rate| rate.burst),
         })?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use entitled::{
         keyring::{Keyring, Secret},
         memory::CacheOptions,
         policy::Policy,
+        rates::{Quota, Rates},
         tokens::{Expected, TokenKeys, Tokens, issue},
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
@@ -54,6 +55,8 @@ pub struct Given {
     pub anchoring: fn(&Path) -> Anchoring,
     /// Else those that are signed with `JWT_SECRET`.
     pub tokens: Option<Arc<Tokens>>,
+    /// How much each caller may send.
+    pub quota: Option<Quota>,
 }
 
 impl Default for Given {
@@ -65,6 +68,7 @@ impl Default for Given {
             edge: |_| {},
             anchoring: |_| Anchoring::Off,
             tokens: None,
+            quota: None,
         }
     }
 }
@@ -148,7 +152,12 @@ impl App {
         let secret = TokenKeys::Secret(Secret::new(JWT_SECRET));
         let by_secret = || Arc::new(Tokens::new(&secret, Expected::default()).unwrap());
         let tokens = Some(given.tokens.unwrap_or_else(by_secret));
-        let auth = Arc::new(AuthState { tokens, keyring, clock: clock.clone() });
+        let auth = Arc::new(AuthState {
+            tokens,
+            keyring,
+            rates: Rates::new(given.quota),
+            clock: clock.clone(),
+        });
         let mut edge = EdgeSettings {
             body_bytes: 64 * 1024,
             large_body_bytes: 1024 * 1024,

@@ -53,6 +53,7 @@ mod provisioning;
 mod proxies;
 mod proxy;
 mod query_plans;
+mod rates;
 mod raw;
 mod requests;
 mod responses;

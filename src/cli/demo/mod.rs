@@ -102,6 +102,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<Exit, F
             role: OperatorRole::Service,
             tenant: None,
             expires_at: None,
+            rate: None,
         };
         let key = instance::make_key(&service, &actor, new).await?;
         let instance = Instance::new(service, listener, doors.tokens.clone());

@@ -154,6 +154,7 @@ impl Seed {
             role: OperatorRole::TenantAdmin,
             tenant: Some(key),
             expires_at: None,
+            rate: None,
         };
         let issued = self.service.create_api_key(&self.actor, None, new).await?;
         let key = issued.secret.ok_or_else(|| Error::internal("a new key has no secret"))?;

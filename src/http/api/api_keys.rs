@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Tag, once};
 use crate::{
     domain::{
-        callers::{ApiKey, OperatorRole},
+        callers::{ApiKey, OperatorRole, Rate},
         keys::TenantKey,
         time::{Span, Timestamp},
     },
@@ -45,6 +45,11 @@ pub struct ApiKeyBody {
     tenant: Option<TenantKey>,
     /// Refused from here on.
     expires_at: Option<Timestamp>,
+    /// How many requests a second its bearer may send, where that differs from what the settings
+    /// say: 1 to 1000000.
+    rate_per_second: Option<u32>,
+    /// How many of them at once: 1 to 1000000, as many as in a second if left out.
+    rate_burst: Option<u32>,
 }
 
 impl poem_openapi::types::Example for ApiKeyBody {
@@ -54,6 +59,8 @@ impl poem_openapi::types::Example for ApiKeyBody {
             role: OperatorRole::Service,
             tenant: None,
             expires_at: None,
+            rate_per_second: None,
+            rate_burst: None,
         }
     }
 }
@@ -125,6 +132,10 @@ pub struct ApiKeyView {
     rotated_at: Option<Timestamp>,
     /// The secret before that one is refused from here on.
     old_secret_until: Option<Timestamp>,
+    /// How many requests a second its bearer may send, where that differs from the settings.
+    rate_per_second: Option<u32>,
+    /// How many of them at once.
+    rate_burst: Option<u32>,
 }
 
 #[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Keys")]
@@ -142,8 +153,19 @@ impl ApiKeysApi {
         body: Json<ApiKeyBody>,
     ) -> Answer<Created<Json<IssuedView>>> {
         let once = once(key.0.as_ref(), "create_api_key", "", &body.0)?;
-        let ApiKeyBody { name, role, tenant, expires_at } = body.0;
-        let new = NewApiKey { name: name.into_string(), role, tenant, expires_at };
+        let ApiKeyBody { name, role, tenant, expires_at, rate_per_second, rate_burst } = body.0;
+        let rate = match (rate_per_second, rate_burst) {
+            (Some(per_second), burst) => {
+                Some(Rate { per_second, burst: burst.unwrap_or(per_second) })
+            }
+            (None, Some(_)) => {
+                return Err(
+                    Error::invalid("rate_per_second", "must be given with rate_burst").into()
+                );
+            }
+            (None, None) => None,
+        };
+        let new = NewApiKey { name: name.into_string(), role, tenant, expires_at, rate };
         let issued = self.0.create_api_key(&caller.actor, once, new).await?;
         let location = format!("/api/v1/admin/api-keys/{}", issued.key.id);
         Ok(Created { location, etag: None, body: Json(issued.into()) })
@@ -242,7 +264,10 @@ impl From<ApiKey> for ApiKeyView {
             last_used_at,
             rotated_at,
             old_secret_until,
+            rate,
         } = key;
+        let (rate_per_second, rate_burst) =
+            rate.map(|Rate { per_second, burst }| (per_second, burst)).unzip();
         Self {
             id,
             name,
@@ -254,6 +279,8 @@ impl From<ApiKey> for ApiKeyView {
             last_used_at,
             rotated_at,
             old_secret_until,
+            rate_per_second,
+            rate_burst,
         }
     }
 }

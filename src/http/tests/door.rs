@@ -30,6 +30,7 @@ pub(super) async fn open() -> Door {
 pub(super) async fn open_with(limits: Limits) -> Door {
     let keys = TokenKeys::Secret(Secret::new(SECRET));
     let auth = AuthState {
+        rates: Rates::new(None),
         tokens: Some(Arc::new(Tokens::new(&keys, Expected::default()).unwrap())),
         keyring: Arc::new(Keyring::new(Some(&Secret::new(ROOT))).unwrap()),
         clock: Clock::manual(Timestamp::from_micros(1_000_000_000)),

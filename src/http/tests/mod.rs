@@ -47,6 +47,7 @@ use crate::{
         claims::Claims,
         keyring::{Keyring, Secret},
         permissions::Permission,
+        rates::Rates,
         tokens::{Expected, TokenKeys, Tokens, issue},
     },
 };

@@ -55,6 +55,7 @@ mod proxy;
 mod query_plans;
 mod rates;
 mod raw;
+mod reference;
 mod requests;
 mod responses;
 mod retail;

@@ -1,11 +1,10 @@
-//! The outermost layer: request id, panic guard, deadline, problems, headers, metrics.
+//! The outermost layer: request id and trace, panic guard, deadline, problems, headers, metrics.
 //!
 //! One layer and not seven, because the order of these steps matters and because each poem layer
 //! boxes a future. What poem's own get wrong for us stands in `docs/` with the other traps of
 //! these crates.
 
 use std::{
-    cell::Cell,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -28,6 +27,7 @@ use crate::{
         proxies::TrustedProxies,
         rates,
         routes::{RouteInfo, RouteTable},
+        trace_context::{self, TraceContext},
     },
     service::rates::Standing,
 };
@@ -135,6 +135,7 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
     async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
         let id = request_id(&request);
+        let trace = TraceContext::of(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let settings = &self.edge.settings;
         let standing = Arc::new(OnceLock::new());
@@ -149,7 +150,9 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
         });
 
         let outcome = if settings.log == RequestLog::Span {
-            let span = tracing::info_span!("request", id = %id, %method, path = uri.path());
+            let TraceContext { trace_id, span_id, .. } = &trace;
+            let path = uri.path();
+            let span = tracing::info_span!("request", id = %id, %trace_id, %span_id, %method, path);
             tracing::Instrument::instrument(self.answer(request), span).await
         } else {
             self.answer(request).await
@@ -165,7 +168,7 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
                 complete_bare_error(&mut response, &id, uri.path());
                 response
             }
-            Err(err) => problem_response(err, route, &id, uri.path()),
+            Err(err) => problem_response(err, route, (&id, &trace), uri.path()),
         };
         set_headers(&mut response, &id);
         if let Some(standing) = standing.get() {
@@ -177,7 +180,8 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
         if settings.log != RequestLog::Off {
             let (status, us) = (status.as_u16(), took.as_micros() as u64);
             let route = route.template.as_str();
-            tracing::info!(request_id = %id, %method, route, status, us, "answered");
+            let TraceContext { trace_id, span_id, .. } = &trace;
+            tracing::info!(request_id = %id, %trace_id, %span_id, %method, route, status, us, "answered");
         }
         Ok(response)
     }
@@ -216,17 +220,7 @@ fn request_id(request: &Request) -> Arc<str> {
 
 /// A version 7 UUID. It need not be hard to guess, so it costs no system call for randomness.
 fn made_id() -> Arc<str> {
-    thread_local! {
-        static STATE: Cell<u128> = Cell::new(uuid::Uuid::now_v7().as_u128());
-    }
-    let random = STATE.with(|state| {
-        // The step of a 128-bit PCG, whose upper bits are well mixed.
-        const FACTOR: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
-        const STEP: u128 = 0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f;
-        let next = state.get().wrapping_mul(FACTOR).wrapping_add(STEP);
-        state.set(next);
-        next
-    });
+    let random = trace_context::random();
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let ms = since.map_or(0, |since| since.as_millis() as u64);
     let mut bytes = [0; 10];
@@ -236,7 +230,12 @@ fn made_id() -> Arc<str> {
     Arc::from(&*id.simple().encode_lower(&mut buffer))
 }
 
-fn problem_response(err: Error, route: &RouteInfo, id: &Arc<str>, path: &str) -> Response {
+fn problem_response(
+    err: Error,
+    route: &RouteInfo,
+    (id, trace): (&Arc<str>, &TraceContext),
+    path: &str,
+) -> Response {
     let status = err.status();
     if status.is_redirection() || status.is_success() {
         // poem uses errors for these too.
@@ -247,7 +246,7 @@ fn problem_response(err: Error, route: &RouteInfo, id: &Arc<str>, path: &str) ->
         at.and_then(|at| route.parameters.get(at)).map_or(positional, String::as_str).to_owned()
     });
     if problem.status == 500 {
-        log_chain(&err, id);
+        log_chain(&err, id, trace);
     }
     problem.request_id = id.as_ref().into();
     problem.instance = path.into();
@@ -269,10 +268,11 @@ fn problem_response(err: Error, route: &RouteInfo, id: &Arc<str>, path: &str) ->
 }
 
 /// The one place where an error is logged, with everything behind it.
-fn log_chain(err: &Error, id: &Arc<str>) {
+fn log_chain(err: &Error, id: &Arc<str>, trace: &TraceContext) {
     let failure = err.downcast_ref::<Failure>();
     let chain = failure.map_or_else(|| err.to_string(), |failure| failure.0.chain());
-    tracing::error!(request_id = %id, error = chain, "request failed");
+    let TraceContext { trace_id, span_id, .. } = trace;
+    tracing::error!(request_id = %id, %trace_id, %span_id, error = chain, "request failed");
 }
 
 /// Catches `Ok(StatusCode::NOT_FOUND.into())` and the like.

@@ -32,6 +32,7 @@ pub mod routes;
 pub mod spec;
 mod stall;
 mod string_type;
+pub mod trace_context;
 pub mod types;
 pub mod words;
 

@@ -75,6 +75,7 @@ mod tampering;
 mod tenants;
 mod tidy;
 mod tiers;
+mod trace;
 mod trials;
 mod upgrades;
 mod usage;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
@@ -22,6 +22,8 @@ pub enum Catalog {
     Validate {
         /// A .yaml, .yml or .json file
         file: PathBuf,
+        #[command(flatten)]
+        format: output::Format,
     },
     /// Show what applying a document would change
     Diff(Change),
@@ -69,7 +71,7 @@ enum Intent {
 impl Catalog {
     pub fn run(self) -> Result<Exit, Failure> {
         match self {
-            Self::Validate { file } => validate(&file)?,
+            Self::Validate { file, format } => return validate(&file, format),
             Self::Diff(change) => change.run(Intent::Preview)?,
             Self::Apply(Apply { change, dry_run: true }) => change.run(Intent::Preview)?,
             Self::Apply(Apply { change, dry_run: false }) => change.run(Intent::Apply)?,
@@ -97,15 +99,24 @@ pub fn load(file: &Path) -> Result<crate::domain::catalog::Catalog, Failure> {
     })
 }
 
-fn validate(file: &Path) -> Result<(), Failure> {
-    let catalog = load(file)?;
-    output::print(&format!(
-        "{} is valid: {} modules, {} features, {} plans",
-        file.display(),
-        catalog.modules.len(),
-        catalog.features.len(),
-        catalog.plans.len()
-    ))
+fn validate(file: &Path, format: output::Format) -> Result<Exit, Failure> {
+    let catalog = match load(file) {
+        Ok(catalog) => catalog,
+        // Programs get the faults with the answer.
+        Err(Failure { exit: Exit::No, lines }) if format.is_json() => {
+            format.print(&json!({"valid": false, "faults": lines}), |_| String::new())?;
+            return Ok(Exit::No);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let [modules, features, plans] =
+        [catalog.modules.len(), catalog.features.len(), catalog.plans.len()];
+    let value = json!({"valid": true, "modules": modules, "features": features, "plans": plans});
+    format.print(&value, |_| {
+        let file = file.display();
+        format!("{file} is valid: {modules} modules, {features} features, {plans} plans")
+    })?;
+    Ok(Exit::Ok)
 }
 
 impl Change {

@@ -20,6 +20,8 @@ pub enum Keys {
     Create(Create),
     /// List the keys, revoked ones too
     List(List),
+    /// Show one key
+    Show(Show),
     /// Give a key another secret; it is shown this once
     Rotate(Rotate),
     /// Refuse a key from now on
@@ -56,6 +58,16 @@ pub struct Create {
 pub struct List {
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    server: Server,
+    /// The public part of the key: the 16 digits after `ent_`
+    id: String,
     #[command(flatten)]
     format: output::Format,
 }
@@ -103,6 +115,16 @@ impl Keys {
                     "last_used_at",
                 ];
                 format.print(&server.list(PATH)?, |keys| output::members(&heads, keys))?;
+            }
+            Self::Show(Show { server, id, format }) => {
+                let key = server.ask(Method::GET, &path(&id)?, Body::None)?;
+                format.print(&key, |key| {
+                    let members = key.as_object().into_iter().flatten();
+                    output::table(
+                        &["field", "value"],
+                        members.map(|(name, value)| [name.clone(), output::cell(Some(value))]),
+                    )
+                })?;
             }
             Self::Rotate(rotate) => rotate.run()?,
             Self::Revoke(Revoke { server, id, format }) => {

@@ -72,7 +72,7 @@ enum Command {
     /// Run the service
     Serve(serve::Serve),
     /// Bring the database to the newest schema
-    Migrate,
+    Migrate(migrate::Migrate),
     /// Write the OpenAPI document
     Openapi(openapi::Openapi),
     /// Check, compare, apply or export a catalog
@@ -126,7 +126,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { settings, command } = cli;
     match command {
         Command::Serve(command) => command.run(settings),
-        Command::Migrate => migrate::run(settings),
+        Command::Migrate(command) => command.run(settings),
         Command::Openapi(command) => command.run(),
         Command::Catalog(command) => command.run(),
         Command::Check(command) => command.run(),

@@ -16,6 +16,11 @@ pub struct Format {
 }
 
 impl Format {
+    /// Whether a program reads it.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints `value` for programs, or what `table` makes of it for people.
     pub fn print(self, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
         if self.json { print(&format!("{value:#}")) } else { print(&table(value)) }

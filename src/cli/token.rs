@@ -1,8 +1,9 @@
 //! `entitled token`: a token signed with the configured secret, for trials and scripts.
 
 use clap::Args;
+use serde_json::json;
 
-use super::{Exit, Failure, SettingsArgs, output::print, words};
+use super::{Exit, Failure, SettingsArgs, output, words};
 use crate::{
     clock::Clock,
     config::Settings,
@@ -38,18 +39,22 @@ pub struct Token {
     /// For how long: 90s, 15m, 8h, 7d
     #[arg(long, default_value = "1h", value_parser = words::seconds)]
     ttl: u32,
+    #[command(flatten)]
+    format: output::Format,
 }
 
 impl Token {
     pub fn run(self, settings: SettingsArgs) -> Result<Exit, Failure> {
         let settings = settings.load(None)?.settings;
-        print(&self.issue(&settings)?)?;
+        let (format, ttl) = (self.format, self.ttl);
+        let token = self.issue(&settings)?;
+        format.print(&json!({"token": token, "expires_in": ttl}), |_| token.clone())?;
         Ok(Exit::Ok)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds fit until the year 285,000,000")]
     fn issue(self, settings: &Settings) -> Result<String, Failure> {
-        let Self { sub, role, tenant, mode, act, ttl } = self;
+        let Self { sub, role, tenant, mode, act, ttl, format: _ } = self;
         let wrong = |line: String| Err(Failure::new(Exit::Usage, line));
         let name = role.as_str();
         if role.needs_tenant() && tenant.is_none() {

@@ -13,6 +13,7 @@ mod bookclub;
 mod bookclub_guards;
 mod catalogs;
 mod cli;
+mod cli_json;
 mod contexts;
 mod coverage;
 mod crash;

@@ -33,11 +33,11 @@ use crate::{
         keyring::Secret,
         memory::CacheOptions,
         policy::{Approval, Policy},
+        rates::{Quota, Rates},
         webhooks::{
             WebhookOptions,
             address::{Networks, Schemes},
         },
-        rates::{Quota, Rates},
     },
     store::{Durability, StoreOptions, anchor::Anchoring},
     telemetry::LogFormat,
@@ -73,6 +73,8 @@ pub struct Settings {
     pub rate: CallerRate,
     /// What is logged, and how.
     pub log: Log,
+    /// Where spans of requests go.
+    pub traces: Traces,
     /// The rules that people are held to.
     pub governance: Governance,
     /// How long the audit trail is kept.
@@ -89,6 +91,17 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// What bounds the service.
     pub limits: Limits,
+}
+
+/// Where spans of requests go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// The address of a collector that takes OTLP over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp_url: Option<String>,
+    /// How many of a hundred traces are recorded that begin here.
+    pub percent: u32,
 }
 
 /// The rules that people are held to.
@@ -331,6 +344,7 @@ impl Default for Settings {
             http: Http::default(),
             rate: CallerRate::default(),
             log: Log { format: LogFormat::Json, filter: "info".into(), requests: false },
+            traces: Traces { otlp_url: None, percent: 10 },
             governance: Governance {
                 override_horizon_days: 366,
                 four_eyes: false,
@@ -394,6 +408,15 @@ impl Settings {
             log: if self.log.requests { RequestLog::Access } else { RequestLog::Off },
             ..EdgeSettings::default()
         }
+    }
+
+    /// Where spans of requests go, if they go anywhere.
+    pub fn collector(&self) -> Result<Option<reqwest::Url>, ConfigError> {
+        let Some(text) = &self.traces.otlp_url else { return Ok(None) };
+        let url = text.parse::<reqwest::Url>().ok();
+        let url = url.filter(|url| ["http", "https"].contains(&url.scheme()));
+        let wrong = "traces.otlp_url must be an address such as http://127.0.0.1:4318/v1/traces";
+        url.map(Some).ok_or_else(|| ConfigError(wrong.into()))
     }
 
     /// How much each caller may send.

@@ -1,6 +1,7 @@
 //! Logs to stderr and the metrics recorder. Each is set up once in a process.
 
 pub mod series;
+pub mod spans;
 
 use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 

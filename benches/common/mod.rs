@@ -44,6 +44,7 @@ pub async fn start(database: &Path, durability: Durability) -> (SocketAddr, Serv
         handler_deadline: Duration::from_secs(30),
         trusted_proxies: TrustedProxies::default(),
         log: RequestLog::Off,
+        spans: None,
     };
     let readiness = || Readiness { ready: true, checks: Default::default() };
     let endpoint = http::front(service.clone(), auth, edge, readiness).unwrap();

@@ -17,7 +17,8 @@ use crate::{
         tokens::Tokens,
     },
     store::StoreOptions,
-    telemetry, worker,
+    telemetry::{self, spans::Spans},
+    worker,
 };
 
 const TICK: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ pub struct Doors {
 impl Doors {
     /// From the settings.
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
+        // Looked at before anything is touched, as all settings are.
+        settings.collector()?;
         let keyring = Arc::new(settings.keyring()?);
         Ok(Self { keyring, tokens: settings.tokens()?.map(Arc::new) })
     }
@@ -109,7 +112,15 @@ impl Instance {
             let (service, tokens, stop) = (service.clone(), tokens.clone(), stop.clone());
             move || readiness(&service, tokens.as_deref(), &stop)
         };
-        let app = http::front(service.clone(), Arc::new(auth), settings.edge(), readiness)?;
+        // Spans go on until the last request is answered.
+        let all_answered = CancellationToken::new();
+        let mut edge = settings.edge();
+        let spans = settings.collector()?.map(|url| {
+            let (spans, recorded) = Spans::new(settings.traces.percent);
+            edge.spans = Some(spans);
+            tokio::spawn(worker::spans::run(recorded, url, all_answered.clone()))
+        });
+        let app = http::front(service.clone(), Arc::new(auth), edge, readiness)?;
         let gauges = service.clone();
         telemetry::before_scrape(move || gauges.refresh_gauges());
         let mut server = tokio::spawn(listener.serve(app, settings.listener(), stop.clone()));
@@ -155,6 +166,10 @@ impl Instance {
         let _ = boundaries.await;
         let _ = streams.await;
         let _ = webhooks.await;
+        all_answered.cancel();
+        if let Some(spans) = spans {
+            let _ = spans.await;
+        }
         // No request adds to it any more.
         worker::activity::finish(&service).await;
         if let Err(error) = service.record_uses().await {

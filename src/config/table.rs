@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 58] = [
+pub const SETTINGS: [Setting; 60] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -70,6 +70,8 @@ pub const SETTINGS: [Setting; 58] = [
     setting("log.format", Kind::Choice(&["json", "text"])),
     setting("log.filter", Kind::Text),
     setting("log.requests", Kind::Switch),
+    setting("traces.otlp_url", Kind::Text),
+    setting("traces.percent", Kind::Number(0, 100)),
     setting("governance.override_horizon_days", DAYS),
     setting("governance.four_eyes", Kind::Switch),
     setting("governance.request_days", DAYS),

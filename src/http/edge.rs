@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use poem::{
     Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, Result,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use tokio::time::Instant;
 
@@ -30,6 +30,7 @@ use crate::{
         trace_context::{self, TraceContext},
     },
     service::rates::Standing,
+    telemetry::spans::{Span, Spans},
 };
 
 /// What every request carries: who can identify its caller, its id, and the limits of its body.
@@ -66,6 +67,8 @@ pub struct EdgeSettings {
     pub trusted_proxies: TrustedProxies,
     /// What is logged about each request.
     pub log: RequestLog,
+    /// Who takes its span, if anyone does.
+    pub spans: Option<Spans>,
 }
 
 /// What is logged about each request. Errors are logged in any case.
@@ -97,6 +100,7 @@ impl Default for EdgeSettings {
             handler_deadline: Duration::from_secs(30),
             trusted_proxies: TrustedProxies::default(),
             log: RequestLog::Off,
+            spans: None,
         }
     }
 }
@@ -177,6 +181,9 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
 
         let (status, took) = (response.status(), started.elapsed());
         route.count(&method, status, took);
+        if let Some(spans) = &settings.spans {
+            record(spans, trace.clone(), &id, (&method, &route.template), (status, took));
+        }
         if settings.log != RequestLog::Off {
             let (status, us) = (status.as_u16(), took.as_micros() as u64);
             let route = route.template.as_str();
@@ -203,6 +210,34 @@ impl<E: Endpoint> EdgeEndpoint<E> {
             Err(_) => Err(Failure(crate::error::Error::internal("a handler panicked")).into()),
         }
     }
+}
+
+/// Hands on the span of a request that has just been answered, if somebody wants it.
+fn record(
+    spans: &Spans,
+    trace: TraceContext,
+    id: &Arc<str>,
+    (method, route): (&Method, &str),
+    (status, took): (StatusCode, Duration),
+) {
+    let (sampling, lot) = trace.sampling();
+    if !spans.want(sampling, lot) {
+        return;
+    }
+    let TraceContext { trace_id, span_id, parent_id, is_sampled: _, state } = trace;
+    let now = std::time::SystemTime::now();
+    spans.record(Span {
+        trace_id: trace_id.to_string(),
+        span_id: span_id.to_string(),
+        parent_id: parent_id.map(|id| id.to_string()),
+        state,
+        began: now.checked_sub(took).unwrap_or(now),
+        took,
+        method: method.to_string(),
+        route: route.to_owned(),
+        status: status.as_u16(),
+        request_id: id.to_string(),
+    });
 }
 
 /// Takes the caller's id only where it is harmless in a log line.

@@ -8,6 +8,8 @@ use std::{cell::Cell, fmt};
 
 use poem::http::{HeaderMap, HeaderName};
 
+use crate::telemetry::spans::Sampling;
+
 static PARENT: HeaderName = HeaderName::from_static("traceparent");
 static STATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -63,6 +65,17 @@ impl fmt::Debug for SpanId {
 }
 
 impl TraceContext {
+    /// What its caller does about it, and a random number that belongs to the trace.
+    #[must_use]
+    pub fn sampling(&self) -> (Sampling, u64) {
+        let sampling = match (self.parent_id, self.is_sampled) {
+            (Some(_), true) => Sampling::Recorded,
+            (Some(_), false) => Sampling::Left,
+            (None, _) => Sampling::Open,
+        };
+        (sampling, self.trace_id.0 as u64)
+    }
+
     /// That of a request with these headers.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {

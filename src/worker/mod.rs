@@ -8,4 +8,5 @@ pub mod boundaries;
 pub mod clock;
 pub mod expiry;
 pub mod key_sets;
+pub mod spans;
 pub mod webhooks;

@@ -166,6 +166,7 @@ impl App {
             handler_deadline: Duration::from_secs(10),
             trusted_proxies: TrustedProxies::default(),
             log: RequestLog::Off,
+            spans: None,
         };
         (given.edge)(&mut edge);
         let readiness = || Readiness { ready: true, checks: Default::default() };

@@ -69,6 +69,7 @@ mod schema;
 mod seats;
 mod series;
 mod sources;
+mod spans;
 mod storage;
 mod subscriptions;
 mod suite;

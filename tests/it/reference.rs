@@ -8,8 +8,14 @@ use regex::Regex;
 use crate::sources::{Source, sources};
 
 /// Words of the source that look like events and are none.
-const NOT_EVENTS: [&str; 6] =
-    ["auto_rollback.ratio", "head.next", "jwt.jwks", "jwt.secret", "topic.locked", "usage.feature"];
+const NOT_EVENTS: [&str; 5] = [
+    "head.next",
+    "jwt.jwks",
+    "jwt.secret",
+    "usage.feature",
+    // Of a webhook, not of the trail.
+    "webhook.test",
+];
 
 /// What these layers say, without their tests.
 fn code(layers: &[&str]) -> String {

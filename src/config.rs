@@ -89,6 +89,8 @@ pub struct Settings {
     pub events: Events,
     /// Where messages may be sent.
     pub webhooks: Webhooks,
+    /// Which backups the service makes by itself.
+    pub backup: Backup,
     /// What bounds the service.
     pub limits: Limits,
 }
@@ -180,6 +182,19 @@ pub struct Events {
     pub retention_rows: u64,
     /// How long they are kept.
     pub retention_hours: u32,
+}
+
+/// Which backups the service makes by itself; none without a directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Where they go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// From one to the next.
+    pub every_minutes: u32,
+    /// How many stay.
+    pub keep: usize,
 }
 
 /// How tokens are verified; without a secret or a JWKS there are none.
@@ -368,6 +383,7 @@ impl Default for Settings {
                 timeout_seconds: 15,
                 retention_hours: 720,
             },
+            backup: Backup { directory: None, every_minutes: 24 * 60, keep: 7 },
             limits: Limits::default(),
         }
     }

@@ -84,12 +84,52 @@ pub enum Error {
     /// The service is stopping or can't write: 503.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// The disk refuses: 503 with the code of the fault. What was asked for was not done.
+    #[error("{}; nothing was changed. Reads go on.", .0.as_text())]
+    Storage(StorageFault),
     /// The tenant's rows can't be read; only this tenant is closed: 503 `TENANT_DAMAGED`.
     #[error("The data of the tenant “{0}” is damaged; it stays closed until it is repaired.")]
     TenantDamaged(String),
     /// Anything else: 500, the cause only in the log.
     #[error("Something went wrong inside the service.")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// Why the disk refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageFault {
+    /// There is no room left.
+    Full,
+    /// The file system takes no changes.
+    ReadOnly,
+    /// It says that it failed.
+    Failing,
+    /// Another program holds the database.
+    Held,
+}
+
+impl StorageFault {
+    /// For people.
+    #[must_use]
+    pub fn as_text(self) -> &'static str {
+        match self {
+            Self::Full => "The disk is full",
+            Self::ReadOnly => "The file system is read-only",
+            Self::Failing => "The disk doesn't take changes",
+            Self::Held => "Another program holds the database",
+        }
+    }
+
+    /// For programs: the code of a problem, and a label of metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Full => "STORAGE_FULL",
+            Self::ReadOnly => "STORAGE_READ_ONLY",
+            Self::Failing => "STORAGE_FAILING",
+            Self::Held => "STORAGE_HELD",
+        }
+    }
 }
 
 /// One thing that is wrong, and where.

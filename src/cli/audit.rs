@@ -96,7 +96,8 @@ pub fn database(data: &Path) -> Result<PathBuf, Failure> {
     Err(Failure::new(Exit::Io, line))
 }
 
-fn anchored(file: &Path) -> Result<Option<Head>, Failure> {
+/// What the anchor in `file` names.
+pub fn anchored(file: &Path) -> Result<Option<Head>, Failure> {
     anchor::read(file).map_err(|error| {
         let exit = match error {
             AnchorError::Damaged => Exit::RolledBack,

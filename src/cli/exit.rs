@@ -32,6 +32,28 @@ pub enum Exit {
     Config = 78,
     /// The audit trail in the database is not the one that was written.
     RolledBack = 79,
+    /// Done, and something wants to be looked at: warnings of `doctor`.
+    Warned = 80,
+}
+
+impl Exit {
+    /// With what a database ends that can't be used.
+    pub fn of_database(error: &OpenError) -> Self {
+        match error {
+            OpenError::NotOurs
+            | OpenError::Newer { .. }
+            | OpenError::Damaged(_)
+            | OpenError::Migration(_) => Self::Database,
+            OpenError::TrailShortened { .. }
+            | OpenError::TrailRewritten { .. }
+            | OpenError::AnchorDamaged(_) => Self::RolledBack,
+            OpenError::Locked => Self::CantCreate,
+            OpenError::ReadOnly | OpenError::Io(_) | OpenError::Sqlite(_) | OpenError::Pool(_) => {
+                Self::Io
+            }
+            OpenError::BadSqlite(_) | OpenError::Inside(_) => Self::Internal,
+        }
+    }
 }
 
 impl Termination for Exit {
@@ -66,21 +88,8 @@ impl Failure {
 
     /// What went wrong with the database in `file`.
     pub fn database(file: &std::path::Path, error: &OpenError) -> Self {
-        let exit = match error {
-            OpenError::NotOurs
-            | OpenError::Newer { .. }
-            | OpenError::Damaged(_)
-            | OpenError::Migration(_) => Exit::Database,
-            OpenError::TrailShortened { .. }
-            | OpenError::TrailRewritten { .. }
-            | OpenError::AnchorDamaged(_) => Exit::RolledBack,
-            OpenError::Locked => Exit::CantCreate,
-            OpenError::ReadOnly | OpenError::Io(_) | OpenError::Sqlite(_) | OpenError::Pool(_) => {
-                Exit::Io
-            }
-            OpenError::BadSqlite(_) | OpenError::Inside(_) => Exit::Internal,
-        };
-        Self::new(exit, format!("can't open the database {}: {error}", file.display()))
+        let line = format!("can't open the database {}: {error}", file.display());
+        Self::new(Exit::of_database(error), line)
     }
 }
 

@@ -18,7 +18,10 @@ use crate::{
     },
     store::StoreOptions,
     telemetry::{self, spans::Spans},
-    worker,
+    worker::{
+        self,
+        backup::{BackupState, Schedule},
+    },
 };
 
 const TICK: Duration = Duration::from_secs(60);
@@ -33,6 +36,8 @@ pub struct Instance {
     pub service: Service,
     listener: Listener,
     tokens: Option<Arc<Tokens>>,
+    /// When it makes backups of itself.
+    schedule: Option<Schedule>,
 }
 
 /// What identifies callers, read before anything is touched.
@@ -87,7 +92,12 @@ pub async fn make_key(service: &Service, actor: &Actor, new: NewApiKey) -> Resul
 impl Instance {
     /// Puts an open service behind a bound listener.
     pub fn new(service: Service, listener: Listener, tokens: Option<Arc<Tokens>>) -> Self {
-        Self { service, listener, tokens }
+        Self { service, listener, tokens, schedule: None }
+    }
+
+    /// As it is, with backups by this schedule.
+    pub fn with_backups(self, schedule: Option<Schedule>) -> Self {
+        Self { schedule, ..self }
     }
 
     /// Where it can be reached from this machine.
@@ -101,7 +111,8 @@ impl Instance {
 
     /// Serves until `stop`, lets running requests finish, closes the database.
     pub async fn run(self, settings: Settings, stop: CancellationToken) -> Result<Exit, Failure> {
-        let Self { service, listener, tokens } = self;
+        let Self { service, listener, tokens, schedule } = self;
+        let backups = Arc::<BackupState>::default();
         let auth = AuthState {
             tokens: tokens.clone(),
             keyring: service.keyring().clone(),
@@ -110,7 +121,8 @@ impl Instance {
         };
         let readiness = {
             let (service, tokens, stop) = (service.clone(), tokens.clone(), stop.clone());
-            move || readiness(&service, tokens.as_deref(), &stop)
+            let backups = schedule.as_ref().map(|_| backups.clone());
+            move || readiness(&service, tokens.as_deref(), backups.as_deref(), &stop)
         };
         // Spans go on until the last request is answered.
         let all_answered = CancellationToken::new();
@@ -142,6 +154,9 @@ impl Instance {
             let stop = stop.clone();
             tokio::spawn(async move { worker::key_sets::run(&tokens, stop).await })
         });
+        let backup = schedule.map(|schedule| {
+            tokio::spawn(worker::backup::run(service.clone(), schedule, backups, stop.clone()))
+        });
         let fatal = tokio::select! {
             ended = &mut server => {
                 ended.map_err(Error::internal)?;
@@ -160,8 +175,8 @@ impl Instance {
         let _ = clock.await;
         let _ = anchor.await;
         let _ = activity.await;
-        if let Some(key_sets) = key_sets {
-            let _ = key_sets.await;
+        for optional in [key_sets, backup].into_iter().flatten() {
+            let _ = optional.await;
         }
         let _ = boundaries.await;
         let _ = streams.await;
@@ -185,9 +200,18 @@ impl Instance {
     }
 }
 
-fn readiness(service: &Service, tokens: Option<&Tokens>, stop: &CancellationToken) -> Readiness {
+fn readiness(
+    service: &Service,
+    tokens: Option<&Tokens>,
+    backups: Option<&BackupState>,
+    stop: &CancellationToken,
+) -> Readiness {
     let (is_writable, is_draining) = (service.store().is_writable(), stop.is_cancelled());
-    let database = if is_writable { "ok" } else { "takes no writes" };
+    let database = match (is_writable, service.store().fault()) {
+        (false, _) => "takes no writes".to_owned(),
+        (true, Some(fault)) => format!("the latest change was refused: {}", fault.as_text()),
+        (true, None) => "ok".to_owned(),
+    };
     let server = if is_draining { "stopping" } else { "ok" };
     let expiry = match service.expiry().failures_in_a_row() {
         0 => "ok".to_owned(),
@@ -199,12 +223,14 @@ fn readiness(service: &Service, tokens: Option<&Tokens>, stop: &CancellationToke
         Trust::Behind(by) => format!("is behind by {} s; time stands still", by.as_secs()),
     };
     let checks =
-        [("database", database), ("server", server), ("expiry", &expiry), ("clock", &clock)];
+        [("database", &*database), ("server", server), ("expiry", &expiry), ("clock", &clock)];
     let mut checks: BTreeMap<_, _> = checks.map(|(name, text)| (name, text.to_owned())).into();
     // Without keys API keys go on, and a restart would bring none.
     if let Some(source) = tokens.and_then(Tokens::source) {
         checks.insert("key_set", source.health());
     }
+    // For whoever looks: decisions don't wait for backups.
+    checks.extend(backups.map(|backups| ("backup", backups.summary())));
     Readiness { ready: is_writable && !is_draining, checks }
 }
 

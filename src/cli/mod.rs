@@ -8,11 +8,13 @@
 
 mod audit;
 mod audit_export;
+mod backup;
 mod catalog;
 mod check;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -23,6 +25,7 @@ mod keys;
 mod migrate;
 mod openapi;
 mod output;
+mod restore;
 mod routes;
 mod serve;
 mod token;
@@ -98,6 +101,12 @@ enum Command {
     /// Follow what changes on a server
     #[command(subcommand)]
     Events(events::Events),
+    /// Copy the database, also of a running service, to a file that is verified before it is there
+    Backup(backup::Backup),
+    /// Put a backup into a data directory that has no database, after verifying it
+    Restore(restore::Restore),
+    /// Look at settings, disk and database; exit code 1 for errors, 80 for warnings alone
+    Doctor(doctor::Doctor),
     /// Show every setting and where it comes from
     Config(config::Config),
 }
@@ -137,6 +146,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Keys(command) => command.run(),
         Command::Audit(command) => command.run(settings),
         Command::Events(command) => command.run(),
+        Command::Backup(command) => command.run(settings),
+        Command::Restore(command) => command.run(settings),
+        Command::Doctor(command) => command.run(settings),
         Command::Config(command) => command.run(settings),
     }
 }

@@ -1,6 +1,11 @@
 //! `entitled serve`: the service itself, a throw-away one, or the demo.
 
-use std::{net::Ipv4Addr, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use serde_json::json;
@@ -15,12 +20,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Loaded, Settings},
+    config::{Backup, Loaded, Settings},
     domain::callers::OperatorRole,
     error::Error,
     service::{Actor, Service, api_keys::NewApiKey},
     store::{Durability, StoreOptions, anchor::OnRollback},
     telemetry,
+    worker::backup::Schedule,
 };
 
 /// Run the service
@@ -112,9 +118,17 @@ async fn serve(
     if settings.root_key.is_none() && settings.root_key_file.is_none() {
         first_key(&service).await?;
     }
-    let instance = Instance::new(service, listener, tokens);
+    let schedule = schedule(&settings, options.path);
+    let instance = Instance::new(service, listener, tokens).with_backups(schedule);
     tracing::info!(url = instance.url(), data = %settings.data.display(), "listening");
     instance.run(settings, stop).await
+}
+
+/// When backups are made, if they are.
+fn schedule(settings: &Settings, database: PathBuf) -> Option<Schedule> {
+    let Backup { directory, every_minutes, keep } = &settings.backup;
+    let every = Duration::from_secs(60 * u64::from(*every_minutes));
+    directory.clone().map(|directory| Schedule { database, directory, every, keep: *keep })
 }
 
 /// Writes an accepted rollback down, and then the anchor, before anything else happens.

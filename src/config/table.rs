@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 60] = [
+pub const SETTINGS: [Setting; 63] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -90,6 +90,9 @@ pub const SETTINGS: [Setting; 60] = [
     setting("webhooks.backlog", Kind::Number(1, 10_000_000)),
     setting("webhooks.timeout_seconds", Kind::Number(1, 120)),
     setting("webhooks.retention_hours", Kind::Number(1, 87_600)),
+    setting("backup.directory", Kind::Text),
+    setting("backup.every_minutes", Kind::Number(1, 527_040)),
+    setting("backup.keep", Kind::Number(1, 100_000)),
     setting("limits.body_bytes", BYTES),
     setting("limits.large_body_bytes", BYTES),
     setting("limits.connections", Kind::Number(1, 1_000_000)),

@@ -109,6 +109,7 @@ impl Problem {
             | Error::IdempotencyKeyReused
             | Error::Overloaded
             | Error::Unavailable(_)
+            | Error::Storage(_)
             | Error::TenantDamaged(_)
             | Error::Internal(_) => {}
         }
@@ -226,6 +227,7 @@ pub(super) fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         }
         Error::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        Error::Storage(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault.code()),
         Error::TenantDamaged(_) => (StatusCode::SERVICE_UNAVAILABLE, "TENANT_DAMAGED"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
     }

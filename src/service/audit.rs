@@ -15,6 +15,7 @@ use crate::{
     error::Result,
     store::{
         self,
+        anchor::Rollback,
         audit::AuditFilter,
         retention::{Prunable, due, prune},
     },
@@ -77,21 +78,26 @@ impl Service {
     /// Writes down that an operator took a database which doesn't hold its anchor.
     pub async fn record_rollback(&self, actor: &Actor) -> Result<()> {
         let Some(rollback) = self.store.rollback() else { return Ok(()) };
-        let facts = |head: Option<Head>| head.map_or(Value::Null, |head| head.facts());
-        let event = Event {
-            name: "entitlement.audit.rollback_accepted",
-            tenant: None,
-            subject: "audit".into(),
-            before: json!({"anchor": facts(rollback.anchor)}),
-            after: json!({"head": facts(rollback.found)}),
-            reason: None,
-        };
+        let event = rollback_accepted(rollback);
         self.change(actor, move |_| Ok(((), vec![event]))).await
     }
 
     /// Writes the end of the trail into its anchor, if it has moved.
     pub async fn keep_anchor(&self) -> Result<()> {
         self.store.keep_anchor().await
+    }
+}
+
+/// That an operator took a database which doesn't hold its anchor.
+pub(super) fn rollback_accepted(rollback: &Rollback) -> Event {
+    let facts = |head: Option<Head>| head.map_or(Value::Null, |head| head.facts());
+    Event {
+        name: "entitlement.audit.rollback_accepted",
+        tenant: None,
+        subject: "audit".into(),
+        before: json!({"anchor": facts(rollback.anchor)}),
+        after: json!({"head": facts(rollback.found)}),
+        reason: None,
     }
 }
 

@@ -46,6 +46,7 @@ pub mod questions;
 pub mod rates;
 pub mod rehearsals;
 pub mod requests;
+pub mod restore;
 pub mod roles;
 pub mod rollout;
 pub mod seats;

@@ -70,7 +70,7 @@ pub fn read(file: &Path) -> Result<Option<Head>, AnchorError> {
 }
 
 /// Replaces the anchor in `file`: whole, flushed, and under its name once this returns.
-fn write(file: &Path, head: &Head) -> io::Result<()> {
+pub(super) fn write(file: &Path, head: &Head) -> io::Result<()> {
     // Always the same name: what a crash leaves is overwritten by the next one.
     let next = file.with_extension("head.next");
     let mut out =

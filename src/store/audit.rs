@@ -243,7 +243,14 @@ pub fn page(
 /// Walks the whole trail and works out every hash again; `known` are ends of the trail that were
 /// kept elsewhere.
 pub fn verify(tx: &ReadTx<'_>, known: &[Head]) -> Result<Verification> {
-    let mut walk = Walk::from(retention::checkpoint(tx)?, known);
+    // The database may be an older one, such as a backup from before an upgrade.
+    let can_be_pruned: bool = tx.conn.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'audit_checkpoint')",
+        [],
+        |row| row.get(0),
+    )?;
+    let checkpoint = if can_be_pruned { retention::checkpoint(tx)? } else { None };
+    let mut walk = Walk::from(checkpoint, known);
     let mut statement = tx.conn.prepare(
         "SELECT seq, at, event, actor, role, mode, impersonator, tenant, subject, before, after,
                 reason, request_id, ip, hash

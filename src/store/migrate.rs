@@ -24,27 +24,13 @@ pub struct Migration {
 /// waits instead of failing half-way. Foreign keys are off meanwhile (the pragma does nothing inside
 /// a transaction, and a migration may rebuild a table) and checked afterwards.
 pub(super) fn run(conn: &mut Connection) -> Result<Vec<Migration>, OpenError> {
-    let newest = embedded::migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(refinery::Migration::version)
-        .max()
-        .unwrap_or_default();
-    let found = schema_version(conn)?;
-    if i64::from(found) > i64::from(newest) {
-        return Err(OpenError::Newer { found: i64::from(found), known: i64::from(newest) });
-    }
+    known_version(conn)?;
     conn.pragma_update(None, "foreign_keys", false)?;
     conn.set_transaction_behavior(TransactionBehavior::Immediate);
     let report = embedded::migrations::runner().set_grouped(true).run(conn);
     conn.set_transaction_behavior(TransactionBehavior::Deferred);
     let report = report.map_err(|error| OpenError::Migration(Box::new(error)))?;
-    let orphan = conn
-        .prepare("PRAGMA foreign_key_check")?
-        .query_map([], |row| row.get::<_, String>(0))?
-        .next()
-        .transpose()?;
-    if let Some(table) = orphan {
+    if let Some(table) = orphan(conn)? {
         return Err(OpenError::Damaged(format!("a row of {table} points at nothing")));
     }
     conn.pragma_update(None, "foreign_keys", true)?;
@@ -57,7 +43,30 @@ pub(super) fn run(conn: &mut Connection) -> Result<Vec<Migration>, OpenError> {
         .collect())
 }
 
-fn schema_version(conn: &Connection) -> rusqlite::Result<i32> {
+/// The newest migration that this release has.
+pub(super) fn newest() -> i64 {
+    let all = embedded::migrations::runner();
+    let versions = all.get_migrations().iter().map(refinery::Migration::version);
+    versions.max().map_or(0, i64::from)
+}
+
+/// The newest migration in a database, which this release must know.
+pub(super) fn known_version(conn: &Connection) -> Result<u32, OpenError> {
+    let (found, known) = (i64::from(schema_version(conn)?), newest());
+    if found > known {
+        return Err(OpenError::Newer { found, known });
+    }
+    Ok(u32::try_from(found).unwrap_or_default())
+}
+
+/// A table with a row that points at nothing.
+pub(super) fn orphan(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    statement.query_map([], |row| row.get::<_, String>(0))?.next().transpose()
+}
+
+/// The newest migration in a database; 0 where there is none.
+pub(super) fn schema_version(conn: &Connection) -> rusqlite::Result<i32> {
     let known: bool = conn.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history')",
         [],

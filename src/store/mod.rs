@@ -11,10 +11,12 @@ pub mod activity;
 pub mod anchor;
 pub mod api_keys;
 pub mod audit;
+pub mod backup;
 pub mod catalogs;
 mod chain;
 pub mod contexts;
 pub mod deliveries;
+pub mod doctor;
 pub mod due;
 pub mod grants;
 pub mod idempotency;
@@ -27,12 +29,14 @@ pub mod places;
 pub mod platform_roles;
 pub mod requests;
 pub mod reservations;
+pub mod restore;
 pub mod retention;
 pub mod roles;
 pub mod rollout;
 pub mod seats;
 pub mod snapshots;
 mod sql;
+mod storage_fault;
 pub mod subscription_ends;
 pub mod subscriptions;
 pub mod tenants;
@@ -68,7 +72,7 @@ use crate::{
         keys::{TenantKey, UserKey},
         time::Timestamp,
     },
-    error::{Error, Result},
+    error::{Error, Result, StorageFault},
 };
 
 /// The database. Cheap to clone; all clones share the writer and the readers.
@@ -231,7 +235,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let (conn, anchor) = open::writer_connection(options)?;
         let readers = open::reader_pool(options)?;
-        let writer = writer::start(conn, clock, on_commit, options.queue, options.group)?;
+        let writer = writer::start(conn, clock, on_commit, options)?;
         let permits = Arc::new(Semaphore::new(options.readers as usize));
         Ok(Self { readers, permits, writer, anchor })
     }
@@ -365,6 +369,12 @@ impl Store {
         self.writer.is_running()
     }
 
+    /// Why the latest change was refused, if the disk refused it.
+    #[must_use]
+    pub fn fault(&self) -> Option<StorageFault> {
+        self.writer.fault()
+    }
+
     /// Finishes what is queued, empties the log and closes the writer.
     pub async fn stop(&self) {
         self.writer.stop().await;
@@ -377,6 +387,6 @@ fn stopped() -> Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::internal(error)
+        storage_fault::of(&error).map_or_else(|| Self::internal(error), Self::Storage)
     }
 }

@@ -181,13 +181,13 @@ pub(super) fn migrate(options: &StoreOptions) -> Result<Vec<Migration>, OpenErro
 }
 
 /// A connection to the newest schema.
-struct Opened {
-    conn: Connection,
-    applied: Vec<Migration>,
-    anchor: Anchor,
+pub(super) struct Opened {
+    pub conn: Connection,
+    pub applied: Vec<Migration>,
+    pub anchor: Anchor,
 }
 
-fn open_and_migrate(options: &StoreOptions) -> Result<Opened, OpenError> {
+pub(super) fn open_and_migrate(options: &StoreOptions) -> Result<Opened, OpenError> {
     // 3.7.0 to 3.51.2 can damage the log when a checkpoint meets a write at the wrong instant.
     if rusqlite::version_number() < 3_051_003 {
         return Err(OpenError::BadSqlite(rusqlite::version()));

@@ -7,20 +7,24 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{OpenError, ReadTx, Touched, WriteTx, stopped};
+use super::{
+    OpenError, ReadTx, StoreOptions, Touched, WriteTx, stopped,
+    storage_fault::{as_error, diagnose, is_surely_undone},
+};
 use crate::{
     clock::Clock,
     domain::time::Timestamp,
-    error::{Error, Result},
+    error::{Error, Result, StorageFault},
 };
 
 /// Runs in the writer after each commit, before the replies: makes memory follow the disk.
@@ -44,6 +48,8 @@ const UNKNOWN: &str = "The outcome of this change is not known: the disk failed 
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     fatal: watch::Receiver<Option<Fatal>>,
+    /// Why the latest change was refused, if the disk refused it.
+    fault: watch::Receiver<Option<StorageFault>>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
     /// Counts what the full queue refused.
     busy: Counter,
@@ -78,6 +84,8 @@ trait Work: Send {
     fn queued_at(&self) -> Instant;
     /// Runs inside a savepoint; whether to keep what it did.
     fn run(&mut self, tx: &WriteTx<'_>) -> bool;
+    /// Why the disk stood in its way, and so in the way of all.
+    fn fault(&self) -> Option<StorageFault>;
     /// Tells the caller, after the commit.
     fn finish(self: Box<Self>, commit: Result<(), GroupError>);
 }
@@ -85,7 +93,7 @@ trait Work: Send {
 /// Why a group was not committed.
 #[derive(Debug, Clone, Copy)]
 enum GroupError {
-    RolledBack,
+    RolledBack(StorageFault),
     Unknown,
 }
 
@@ -124,16 +132,24 @@ where
         keep
     }
 
+    fn fault(&self) -> Option<StorageFault> {
+        match &self.outcome {
+            Some(Err(Error::Storage(fault))) => Some(*fault),
+            Some(Ok(_) | Err(_)) | None => None,
+        }
+    }
+
     fn finish(self: Box<Self>, commit: Result<(), GroupError>) {
         let answer = match (self.outcome, commit) {
+            // More is known of it by now.
+            (Some(Err(Error::Storage(_))), Err(GroupError::RolledBack(fault))) => {
+                Err(Error::Storage(fault))
+            }
             // A refused change keeps its own reason whatever became of the group.
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
             (_, Err(GroupError::Unknown)) => Err(Error::Unavailable(UNKNOWN)),
-            (_, Err(GroupError::RolledBack)) => Err(Error::Unavailable(
-                "The change could not be written and was undone: the disk may be full, or another \
-                 program may hold the database.",
-            )),
+            (_, Err(GroupError::RolledBack(fault))) => Err(Error::Storage(fault)),
             (None, Ok(())) => Err(stopped()),
         };
         let _ = self.reply.send(answer);
@@ -175,6 +191,10 @@ impl Writer {
         }
     }
 
+    pub fn fault(&self) -> Option<StorageFault> {
+        *self.fault.borrow()
+    }
+
     pub fn is_running(&self) -> bool {
         self.fatal.borrow().is_none() && !self.queue.is_closed()
     }
@@ -192,9 +212,9 @@ pub(super) fn start(
     conn: Connection,
     clock: Clock,
     on_commit: OnCommit,
-    queue: usize,
-    group: usize,
+    options: &StoreOptions,
 ) -> Result<Writer, OpenError> {
+    let (queue, group) = (options.queue, options.group);
     let (version, latest_at) =
         conn.query_row("SELECT version, latest_at FROM service_state WHERE id = 1", [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, Timestamp>(1)?))
@@ -203,7 +223,9 @@ pub(super) fn start(
     let (sender, receiver) = mpsc::channel(queue);
     let (failed, fatal) = watch::channel(None);
     let version = u64::try_from(version).unwrap_or_default();
-    let desk = Desk { conn, clock, on_commit, version, meters: Meters::new() };
+    let (refuses, fault) = watch::channel(None);
+    let (path, meters) = (options.path.clone(), Meters::new());
+    let desk = Desk { conn, clock, on_commit, version, meters, path, refuses, told: None };
     let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
         // A panic here would leave memory and disk apart without anybody knowing.
         let end = catch_unwind(AssertUnwindSafe(|| run(desk, receiver, group)));
@@ -218,7 +240,8 @@ pub(super) fn start(
         }
     })?;
     let busy = metrics::counter!("entitlement_write_busy_total");
-    Ok(Writer { queue: sender, fatal, thread: Arc::new(Mutex::new(Some(thread))), busy })
+    let thread = Arc::new(Mutex::new(Some(thread)));
+    Ok(Writer { queue: sender, fatal, fault, thread, busy })
 }
 
 struct Desk {
@@ -228,7 +251,16 @@ struct Desk {
     /// The latest version that was committed.
     version: u64,
     meters: Meters,
+    /// The database's file.
+    path: PathBuf,
+    /// Why the disk refused the latest group.
+    refuses: watch::Sender<Option<StorageFault>>,
+    /// When the log was last told of it: a full disk would only get fuller.
+    told: Option<Instant>,
 }
+
+/// How often the log is told that the disk still refuses.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 fn run(mut desk: Desk, mut queue: mpsc::Receiver<Message>, group_max: usize) -> Result<(), Fatal> {
     let mut group: Vec<Box<dyn Work>> = Vec::with_capacity(group_max);
@@ -272,7 +304,10 @@ impl Desk {
         self.meters.group.record(group.len() as f64);
         let (answer, fatal) = match outcome {
             Ok(touched) => match self.publish(&touched) {
-                Ok(()) => (Ok(()), None),
+                Ok(()) => {
+                    self.works_again();
+                    (Ok(()), None)
+                }
                 // It is on disk, but nobody may be told so: a check could still see the old state.
                 Err(error) => {
                     tracing::error!(error = error.chain(), "can't publish");
@@ -281,10 +316,19 @@ impl Desk {
             },
             Err(error) => {
                 self.version = before;
-                tracing::error!(error = &error.cause as &dyn std::error::Error, "can't commit");
                 match error.group {
-                    GroupError::RolledBack => (Err(GroupError::RolledBack), None),
-                    GroupError::Unknown => (Err(GroupError::Unknown), Some(Fatal::UnknownOutcome)),
+                    GroupError::RolledBack(fault) => {
+                        self.is_refused(fault, &error.cause);
+                        (Err(error.group), None)
+                    }
+                    GroupError::Unknown => {
+                        let cause = &error.cause as &dyn std::error::Error;
+                        tracing::error!(
+                            error = cause,
+                            "it is not known whether this was committed"
+                        );
+                        (Err(GroupError::Unknown), Some(Fatal::UnknownOutcome))
+                    }
                 }
             }
         };
@@ -292,6 +336,24 @@ impl Desk {
             work.finish(answer);
         }
         fatal.map_or(Ok(()), Err)
+    }
+
+    /// Says so at once, and then now and then.
+    fn is_refused(&mut self, fault: StorageFault, cause: &rusqlite::Error) {
+        metrics::counter!("entitlement_storage_faults_total", "fault" => fault.code()).increment(1);
+        let was = self.refuses.send_replace(Some(fault));
+        if was != Some(fault) || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            let cause = cause as &dyn std::error::Error;
+            tracing::error!(error = cause, fault = fault.code(), "changes are refused");
+            self.told = Some(Instant::now());
+        }
+    }
+
+    fn works_again(&mut self) {
+        if self.told.take().is_some() {
+            self.refuses.send_replace(None);
+            tracing::info!("changes are taken again");
+        }
     }
 
     fn publish(&mut self, touched: &Touched) -> Result<()> {
@@ -303,21 +365,20 @@ impl Desk {
             if !self.conn.is_autocommit() {
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
-            CommitError { cause, group: GroupError::RolledBack }
+            CommitError { group: GroupError::RolledBack(diagnose(&cause, &self.path)), cause }
         })?;
         let committed =
             self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         let Err(cause) = committed else { return Ok(changed) };
-        // A full disk is noticed before the commit record is written; anything else leaves open
-        // whether the record reached the disk.
-        let known = matches!(
-            cause.sqlite_error_code(),
-            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::ConstraintViolation)
-        );
+        let is_undone = is_surely_undone(&cause);
         if !self.conn.is_autocommit() {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let group = if known { GroupError::RolledBack } else { GroupError::Unknown };
+        let group = if is_undone {
+            GroupError::RolledBack(diagnose(&cause, &self.path))
+        } else {
+            GroupError::Unknown
+        };
         Err(CommitError { cause, group })
     }
 
@@ -340,11 +401,9 @@ impl Desk {
             let keep = work.run(&tx);
             // Some failures (a full disk, I/O) make SQLite undo the whole transaction, the changes
             // before this one included.
-            if conn.is_autocommit() {
-                return Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK),
-                    Some("SQLite undid the whole transaction".into()),
-                ));
+            let fault = work.fault();
+            if conn.is_autocommit() || fault.is_some() {
+                return Err(as_error(fault.unwrap_or(StorageFault::Failing)));
             }
             if keep {
                 // What found nothing to change makes no version.

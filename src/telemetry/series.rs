@@ -68,6 +68,8 @@ const OUTCOME: Label = label("outcome", &["allowed", "denied"]);
 const OUTCOMES_OF_MODULE: Label = label("outcome", &["allowed", "denied", "would_deny"]);
 const KIND_OF_TRIAL: &[Label] = &[label("kind", &["grant", "subscription"])];
 const MODES: &[Label] = &[label("mode", &["off", "shadow", "enforce"])];
+const FAULTS: &[Label] =
+    &[label("fault", &["STORAGE_FULL", "STORAGE_READ_ONLY", "STORAGE_FAILING", "STORAGE_HELD"])];
 const HTTP: &[Label] = &[label("route", &[]), label("method", &[]), label("status", &[])];
 
 use Kind::{Counter, Gauge, Histogram};
@@ -127,6 +129,7 @@ pub const SERIES: &[Series] = &[
         "By how much the system's clock is ahead (or behind, if negative) of the time that has passed; 0 while it is believed"),
     series(Counter, "entitlement_evidence_overflow_total", &[], "Checks that were counted without their tenant, because too many were"),
     series(Counter, "entitlement_evidence_failures_total", &[], "Batches of evidence that could not be written; they are tried again"),
+    series(Counter, "entitlement_storage_faults_total", FAULTS, "Groups of changes that the disk refused and that were undone"),
     series(Counter, "entitlement_backups_total", &[label("outcome", &["done", "failed"])], "Scheduled backups"),
     series(Gauge, "entitlement_backup_last_success_timestamp_seconds", &[], "When the last scheduled backup was done, in Unix time; there with the first one"),
     series(Gauge, "entitlement_event_subscribers", &[], "Open streams of events"),

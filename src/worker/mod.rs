@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod anchor;
+pub mod backup;
 pub mod boundaries;
 pub mod clock;
 pub mod expiry;

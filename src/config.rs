@@ -83,6 +83,8 @@ pub struct Settings {
     pub activity: Activity,
     /// How long it is kept what was used.
     pub usage: Usage,
+    /// How long it is kept how checks were answered.
+    pub evidence: Evidence,
     /// How what ends by itself is recorded.
     pub expiry: Expiry,
     /// Who is told of changes.
@@ -139,6 +141,14 @@ pub struct Activity {
 #[serde(deny_unknown_fields)]
 pub struct Usage {
     /// Periods that ended longer ago are pruned; 0 keeps everything.
+    pub retention_days: u32,
+}
+
+/// How long it is kept how checks were answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Hours that are older are pruned; 0 keeps everything.
     pub retention_days: u32,
 }
 
@@ -291,6 +301,8 @@ pub struct Limits {
     pub write_group: usize,
     /// Activity that may wait in memory to be written.
     pub activity_queue: usize,
+    /// What checks are counted by, in memory: tenant, module, reason and outcome.
+    pub evidence_keys: usize,
     /// Connections to the database that read.
     pub readers: u32,
     /// The page cache of each connection to the database.
@@ -338,6 +350,7 @@ impl Default for Limits {
             write_queue: 1024,
             write_group: 64,
             activity_queue: 50_000,
+            evidence_keys: 100_000,
             readers: 4,
             page_cache_kib: 8 * 1024,
             cached_tenants: 100_000,
@@ -368,6 +381,7 @@ impl Default for Settings {
             audit: Audit::default(),
             activity: Activity { retention_days: 90 },
             usage: Usage { retention_days: 400 },
+            evidence: Evidence { retention_days: 100 },
             expiry: Expiry { ends_soon_hours: 72, hold_seconds: 600 },
             events: Events {
                 subscribers: 2_000,
@@ -456,8 +470,18 @@ impl Settings {
     /// The rules that people and the worker are held to.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { governance, audit, activity, usage, expiry, events, webhooks, limits, .. } =
-            self;
+        let Self {
+            governance,
+            audit,
+            activity,
+            usage,
+            evidence,
+            expiry,
+            events,
+            webhooks,
+            limits,
+            ..
+        } = self;
         let retention = |days: u32| (days > 0).then(|| Span::days(days));
         Policy {
             override_horizon: Span::days(governance.override_horizon_days),
@@ -466,6 +490,8 @@ impl Settings {
             audit_retention: retention(audit.retention_days),
             activity_retention: retention(activity.retention_days),
             usage_retention: retention(usage.retention_days),
+            evidence_retention: retention(evidence.retention_days),
+            evidence_keys: limits.evidence_keys,
             activity_queue: limits.activity_queue,
             ends_soon: Span::hours(expiry.ends_soon_hours),
             hold: Duration::from_secs(expiry.hold_seconds.into()),

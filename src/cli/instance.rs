@@ -149,6 +149,8 @@ impl Instance {
                 service.hub().close();
             }
         });
+        let evidence = tokio::spawn(worker::evidence::run(service.clone(), stop.clone()));
+        let rollback = tokio::spawn(worker::auto_rollback::run(service.clone(), stop.clone()));
         let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
         let key_sets = tokens.map(|tokens| {
             let stop = stop.clone();
@@ -175,6 +177,8 @@ impl Instance {
         let _ = clock.await;
         let _ = anchor.await;
         let _ = activity.await;
+        let _ = evidence.await;
+        let _ = rollback.await;
         for optional in [key_sets, backup].into_iter().flatten() {
             let _ = optional.await;
         }
@@ -187,6 +191,7 @@ impl Instance {
         }
         // No request adds to it any more.
         worker::activity::finish(&service).await;
+        worker::evidence::finish(&service).await;
         if let Err(error) = service.record_uses().await {
             tracing::warn!(error = error.chain(), "uses were not recorded");
         }
@@ -254,6 +259,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         let outcome = outcome.and(service.prune_usage(&actor).await.map(drop));
         let outcome = outcome.and(service.prune_events(&actor).await);
         let outcome = outcome.and(service.prune_deliveries(&actor).await);
+        let outcome = outcome.and(service.prune_evidence().await.map(drop));
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }

@@ -46,7 +46,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 63] = [
+pub const SETTINGS: [Setting; 65] = [
     setting("data", Kind::Text),
     setting("listen", Kind::Address),
     setting("root_key", Kind::Secret),
@@ -78,6 +78,7 @@ pub const SETTINGS: [Setting; 63] = [
     setting("audit.retention_days", Kind::Number(0, 36_500)),
     setting("activity.retention_days", Kind::Number(0, 36_500)),
     setting("usage.retention_days", Kind::Number(0, 36_500)),
+    setting("evidence.retention_days", Kind::Number(0, 36_500)),
     setting("expiry.ends_soon_hours", Kind::Number(1, 8_784)),
     setting("expiry.hold_seconds", SECONDS),
     setting("events.subscribers", Kind::Number(0, 1_000_000)),
@@ -106,6 +107,7 @@ pub const SETTINGS: [Setting; 63] = [
     setting("limits.write_queue", Kind::Number(1, 1_000_000)),
     setting("limits.write_group", Kind::Number(1, 10_000)),
     setting("limits.activity_queue", Kind::Number(1_000, 10_000_000)),
+    setting("limits.evidence_keys", Kind::Number(1_000, 10_000_000)),
     setting("limits.readers", Kind::Number(1, 1000)),
     setting("limits.page_cache_kib", Kind::Number(64, 1 << 24)),
     setting("limits.cached_tenants", Kind::Number(1, 100_000_000)),

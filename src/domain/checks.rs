@@ -123,6 +123,8 @@ pub struct Decision {
     pub valid_until: Option<Timestamp>,
     /// The version of the facts that were looked at.
     pub version: u64,
+    /// The module of the requirement that decided, or would have decided; for counting.
+    pub module: Option<ModuleKey>,
 }
 
 impl Decision {

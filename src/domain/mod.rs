@@ -24,6 +24,7 @@
 //! | delivery | one message to a webhook, and what became of it |
 //! | decision | the answer to a check |
 //! | change | what subscribers are told: whose answers may be others now |
+//! | evidence | how checks were answered, counted by hour |
 //!
 //! Invariants: a value of a key type is always well formed; an instant always has microsecond
 //! precision; a `Catalog` that was made by `catalog::parse` has no dangling reference.
@@ -42,6 +43,7 @@ pub mod checks;
 pub mod conditions;
 pub mod contexts;
 pub mod events;
+pub mod evidence;
 pub mod grants;
 pub mod keys;
 pub mod overrides;
@@ -54,5 +56,6 @@ pub mod rollout;
 pub mod subscriptions;
 pub mod tenants;
 pub mod time;
+pub mod trials;
 pub mod usage;
 pub mod webhooks;

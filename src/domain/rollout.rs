@@ -58,7 +58,30 @@ pub struct AutoRollback {
     pub window_seconds: u64,
 }
 
+/// What happened lately where the rollout enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct RolloutFigures {
+    /// How many checks there were.
+    pub checks: u64,
+    /// How many tenants they were about.
+    pub tenants_checked: u64,
+    /// How many of these were refused something that `shadow` would allow.
+    pub tenants_refused: u64,
+}
+
 impl AutoRollback {
+    /// Whether that is too much. A ratio that is reached is not passed.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "there are never so many tenants")]
+    pub fn is_passed(&self, figures: RolloutFigures) -> bool {
+        let Self { ratio, min_tenants, min_checks, window_seconds: _ } = *self;
+        let RolloutFigures { checks, tenants_checked, tenants_refused } = figures;
+        // Divided, and not multiplied: the nearest number to 29 / 100 is what "0.29" is read as.
+        checks >= min_checks
+            && tenants_checked >= min_tenants
+            && tenants_refused as f64 / tenants_checked as f64 > ratio
+    }
+
     /// Everything that is wrong with it, each with its field.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {

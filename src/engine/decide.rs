@@ -11,7 +11,7 @@ use crate::{
         usage::LimitState,
     },
     engine::{
-        Counts, NOTHING_COUNTED, Person, TenantFacts, World, conditions,
+        Counts, NOTHING_COUNTED, Person, TenantFacts, World, concern, conditions,
         entitled::{self, Standing, blocked, entitled, switched_off},
         entitlements::DEMO_LIMIT,
         limits::{self, Judged},
@@ -109,6 +109,7 @@ fn decide_at(desk: &mut Desk<'_>, question: &Question, needs: &Needs<'_>) -> Dec
         return answer(desk, truth, block);
     }
     let (would_reason, limit) = (truth.ruling.reason, truth.limit.clone());
+    let module = concern::module(desk.world, needs, &truth.ruling, limit.as_ref());
     let mut stands = if gate.is_open() {
         let ruling = switched_off(desk, needs).unwrap_or_else(left_open);
         permitted(desk, question, needs, ruling, Limits::NotEnforced)
@@ -125,7 +126,10 @@ fn decide_at(desk: &mut Desk<'_>, question: &Question, needs: &Needs<'_>) -> Dec
         stands.ruling = left_open();
     }
     stands.limit = stands.limit.or(limit);
-    Decision { enforced: false, would_allow: false, would_reason, ..answer(desk, stands, None) }
+    let answer = answer(desk, stands, None);
+    // What refuses whatever the rollout says is counted for itself.
+    let module = if answer.allowed { module } else { answer.module };
+    Decision { enforced: false, would_allow: false, would_reason, module, ..answer }
 }
 
 /// What is said where only the rollout keeps something open.
@@ -347,6 +351,7 @@ pub(super) fn version(desk: &Desk<'_>) -> u64 {
 fn answer(desk: &Desk<'_>, needs: &Needs<'_>, ended: Ended, block: Option<Block<'_>>) -> Decision {
     let Ended { ruling, limit, over } = ended;
     let allowed = ruling.is_allow();
+    let module = concern::module(desk.world, needs, &ruling, limit.as_ref());
     let remedies = if allowed {
         Vec::new()
     } else {
@@ -378,5 +383,6 @@ fn answer(desk: &Desk<'_>, needs: &Needs<'_>, ended: Ended, block: Option<Block<
         data,
         valid_until: desk.next,
         version: version(desk),
+        module,
     }
 }

@@ -6,6 +6,7 @@
 //! Refuses to know: SQLite, HTTP, callers and their roles.
 
 pub mod access;
+mod concern;
 mod conditions;
 pub mod coverage;
 pub mod decide;

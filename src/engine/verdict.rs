@@ -64,15 +64,6 @@ impl Verdict {
     }
 }
 
-/// Whether a value of a feature counts as "it has it" (SPEC 4: a limit above 0, any config value).
-fn is_on(value: &FeatureValue) -> bool {
-    match value {
-        FeatureValue::Flag(on) => *on,
-        FeatureValue::Limit(limit) => *limit > Limit::NONE,
-        FeatureValue::Config(value) => !value.is_null(),
-    }
-}
-
 /// Rule 7 for a module.
 pub(super) fn module_kill(desk: &mut Desk<'_>, key: &ModuleKey) -> Option<Verdict> {
     let catalog = &desk.world.catalog;
@@ -198,7 +189,7 @@ fn by_override(desk: &mut Desk<'_>, key: &str, kind: &FeatureKind) -> Option<Ver
     }
     let (on, value) = match &found.effect {
         Effect::Enable => (*kind == FeatureKind::Boolean, None),
-        Effect::Set(value) => (is_on(value), Some(value.clone())),
+        Effect::Set(value) => (value.is_on(), Some(value.clone())),
         Effect::Disable => (false, None),
     };
     let outcome = if on { Outcome::Allow } else { Outcome::Refuse };
@@ -247,7 +238,9 @@ fn by_grant(desk: &mut Desk<'_>, key: &str, kind: &FeatureKind) -> GrantSays {
     };
     let on = match kind {
         FeatureKind::Boolean => true,
-        FeatureKind::Limit(_) | FeatureKind::Config => grant.value.as_ref().is_some_and(is_on),
+        FeatureKind::Limit(_) | FeatureKind::Config => {
+            grant.value.as_ref().is_some_and(FeatureValue::is_on)
+        }
     };
     let outcome = if on { Outcome::Allow } else { Outcome::Refuse };
     desk.step(10, Some(key), outcome, || format!("Granted: {}", grant.reason));
@@ -293,7 +286,7 @@ fn value<'a>(giver: &Giver<'a>, key: &FeatureKey) -> Option<&'a FeatureValue> {
 }
 
 fn first_on<'a>(givers: &[Giver<'a>], key: &FeatureKey) -> Option<Giver<'a>> {
-    givers.iter().find(|giver| value(giver, key).is_some_and(is_on)).copied()
+    givers.iter().find(|giver| value(giver, key).is_some_and(FeatureValue::is_on)).copied()
 }
 
 /// The limit that all plans give together: the largest, plus what stacks; and its largest giver.
@@ -331,7 +324,7 @@ fn highest<'a>(
 ) -> (Option<Giver<'a>>, Option<FeatureValue>) {
     let mut best: Option<(Giver<'a>, &FeatureValue)> = None;
     for candidate in givers {
-        let Some(value) = value(candidate, key).filter(|value| is_on(value)) else { continue };
+        let Some(value) = value(candidate, key).filter(|value| value.is_on()) else { continue };
         let rank = candidate.plan.content.rank;
         if best.is_none_or(|(giver, _)| rank > giver.plan.content.rank) {
             best = Some((*candidate, value));

@@ -20,6 +20,7 @@ use crate::{
         rollout::{RolloutMode, RolloutSource},
         subscriptions::SubscriptionStatus,
         tenants::Billing,
+        trials::TrialKind,
     },
     http::string_type::string_type,
     service::{grants::NewState, seats::Release},
@@ -157,6 +158,7 @@ word_types! {
     RolloutMode = ["off", "shadow", "enforce"];
     RolloutSource = ["environment", "settings"];
     Range = ["day", "week", "month"];
+    TrialKind = ["grant", "subscription"];
     Outcome = ["pass", "allow", "refuse"];
     Access = ["entitled", "always_on", "rbac_only"];
     Status = ["active", "disabled", "archived"];

@@ -204,6 +204,10 @@ impl Service {
         }
         let catalog = &view.world.catalog;
         self.metrics.count(catalog, &question, &decision, started.elapsed().as_secs_f64());
+        // What will hold says nothing about what was let through.
+        if at == now {
+            self.evidence.note(&view.world, view.tenant.as_ref(), &decision, now);
+        }
         Ok(Checked { decision, explanation })
     }
 

@@ -3,9 +3,9 @@
 //! Invariants: each marks its row in the same transaction, so that it is recorded once; a row that
 //! was ended or moved in the meantime gives no event.
 
-use super::{grants, overrides, roles, subscriptions::event};
+use super::{grants, overrides, roles, subscriptions::event, trials};
 use crate::{
-    domain::{audit::Event, overrides::OverrideEnd, people::RoleAssignment},
+    domain::{audit::Event, overrides::OverrideEnd, people::RoleAssignment, trials::TrialKind},
     error::{Error, Result},
     store::{self, WriteTx, due::Due, subscription_ends},
 };
@@ -31,14 +31,17 @@ pub(super) fn announce_override(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Ev
 
 /// The trial of a grant has ended.
 pub(super) fn end_trial_of_grant(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
-    let grant = store::grants::take_trial(tx, due)?;
-    Ok(grant.map(|grant| grants::trial_expired(&grant)))
+    let Some(grant) = store::grants::take_trial(tx, due)? else { return Ok(None) };
+    store::trials::expire(tx, &grant.tenant, TrialKind::Grant, grant.key.as_str())?;
+    Ok(Some(grants::trial_expired(&grant)))
 }
 
 /// The trial of a subscription has ended.
 pub(super) fn end_trial_of_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
-    let subscription = subscription_ends::take_trial(tx, due)?;
-    Ok(subscription.map(|s| event("subscription.trial_expired", Some(&s), Some(&s))))
+    let Some(ended) = subscription_ends::take_trial(tx, due)? else { return Ok(None) };
+    let plan = ended.plan.plan.as_str();
+    store::trials::expire(tx, &ended.tenant, TrialKind::Subscription, plan)?;
+    Ok(Some(event("subscription.trial_expired", Some(&ended), Some(&ended))))
 }
 
 /// A subscription has ended.
@@ -49,8 +52,9 @@ pub(super) fn end_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Eve
 
 /// A scheduled subscription has begun.
 pub(super) fn start_subscription(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
-    let subscription = subscription_ends::take_start(tx, due)?;
-    Ok(subscription.map(|s| event("subscription.started", None, Some(&s))))
+    let Some(begun) = subscription_ends::take_start(tx, due)? else { return Ok(None) };
+    trials::subscribed(tx, &begun)?;
+    Ok(Some(event("subscription.started", None, Some(&begun))))
 }
 
 /// A role in a tenant has ended.

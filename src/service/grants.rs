@@ -13,6 +13,7 @@ use super::{
     permissions::Permission,
     questions::unknown,
     seats::{self, Release},
+    trials,
     values::{Direction, fitting},
 };
 use crate::{
@@ -322,6 +323,7 @@ fn write(
         (grant.created_at, grant.revision) = (before.created_at, before.revision + 1);
     }
     store::grants::upsert(tx, &grant)?;
+    trials::granted(tx, before.as_ref(), &grant)?;
     tx.touch_tenant(&grant.tenant)?;
     let mut events = vec![Event {
         name: if before.is_some() { "grant.updated" } else { "grant.created" },

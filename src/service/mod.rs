@@ -2,8 +2,8 @@
 //!
 //! Invariants: nothing changes without its audit event, because [`Service::change`] takes the events
 //! from the closure that makes the change, and `Store::write` has no other caller than it and
-//! what only takes notes: [`Service::record_uses`] of keys and overrides, and [`activity`]
-//! (`tests/it/tidy.rs`); memory follows the disk in the writer, before a change is answered; a check
+//! what only takes notes: [`Service::record_uses`] of keys and overrides, [`activity`] and
+//! [`evidence`] (`tests/it/tidy.rs`); memory follows the disk in the writer, before a change is answered; a check
 //! does no SQL while its tenant is in memory.
 //!
 //! Refuses to know: HTTP, JSON bodies, SQL.
@@ -17,6 +17,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_export;
 pub mod authorize;
+pub mod auto_rollback;
 mod cache;
 pub mod catalogs;
 pub mod claims;
@@ -26,6 +27,8 @@ pub mod decisions;
 mod endings;
 pub mod entitlements;
 pub mod events;
+pub mod evidence;
+pub mod evidence_report;
 pub mod expiry;
 pub mod grants;
 pub mod guesses;
@@ -44,6 +47,7 @@ pub mod policy;
 mod provisioning;
 pub mod questions;
 pub mod rates;
+mod recent;
 pub mod rehearsals;
 pub mod requests;
 pub mod restore;
@@ -54,6 +58,7 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod tiers;
 pub mod tokens;
+mod trials;
 pub mod usage;
 pub mod user_entitlements;
 mod uses;
@@ -69,6 +74,7 @@ pub use self::actor::Actor;
 use self::{
     activity::ActivityQueue,
     events::{boundaries::Alarm, hub::Hub},
+    evidence::Evidence,
     expiry::ExpiryState,
     guesses::Guesses,
     keyring::Keyring,
@@ -77,6 +83,7 @@ use self::{
     once::Once,
     policy::Policy,
     rehearsals::Run,
+    trials::TrialMetrics,
     uses::Uses,
 };
 use crate::{
@@ -109,6 +116,7 @@ pub struct Service {
     hub: Arc<Hub>,
     alarm: Arc<Alarm>,
     senders: Arc<Notify>,
+    evidence: Arc<Evidence>,
     policy: Policy,
     run: Run,
 }
@@ -142,12 +150,14 @@ impl Service {
             let (memory, keyring, clock) = (memory.clone(), keyring.clone(), clock.clone());
             let (expiry, hub, alarm) = (expiry.clone(), hub.clone(), alarm.clone());
             let senders = senders.clone();
+            let trials = TrialMetrics::new();
             move |tx: &ReadTx<'_>, touched: &Touched| {
                 memory.follow(tx, touched, gating, &keyring, &clock)?;
                 if let Some(at) = touched.ends_at {
                     expiry.expect(at);
                     alarm.expect(at);
                 }
+                trials.count(&touched.trials);
                 // Last: whoever is told of a change finds it in memory.
                 if touched.keys {
                     hub.keys_changed();
@@ -184,6 +194,7 @@ impl Service {
             hub,
             alarm,
             senders,
+            evidence: Arc::new(Evidence::new(policy.evidence_keys)),
             policy,
             run: Run::ForReal,
         })

@@ -29,6 +29,10 @@ pub struct Policy {
     pub activity_retention: Option<Span>,
     /// Older periods of usage are pruned; none keeps everything.
     pub usage_retention: Option<Span>,
+    /// Older evidence is pruned; none keeps everything.
+    pub evidence_retention: Option<Span>,
+    /// How much evidence is counted in memory, by tenant, before it is written.
+    pub evidence_keys: usize,
     /// How much activity may wait in memory to be written.
     pub activity_queue: usize,
     /// How long before its end an override is announced.
@@ -50,6 +54,8 @@ impl Default for Policy {
             audit_retention: None,
             activity_retention: Some(Span::days(90)),
             usage_retention: Some(Span::days(400)),
+            evidence_retention: Some(Span::days(100)),
+            evidence_keys: 100_000,
             activity_queue: 50_000,
             ends_soon: Span::hours(72),
             hold: Duration::from_secs(600),

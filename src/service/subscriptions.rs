@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Service, actor::Actor, expect_revision, grants::current_catalog, new_id, once::Once,
-    paging::Page, permissions::Permission, questions::unknown,
+    paging::Page, permissions::Permission, questions::unknown, trials,
 };
 use crate::{
     domain::{
@@ -150,6 +150,9 @@ impl Service {
             after.revision += 1;
             after.updated_at = tx.now();
             rows::update(tx, &after)?;
+            if after.status != before.status && after.effective_from <= tx.now() {
+                trials::subscribed(tx, &after)?;
+            }
             tx.touch_tenant(&tenant)?;
             let event = event("subscription.updated", Some(&before), Some(&after));
             Ok((after, vec![event]))
@@ -201,6 +204,10 @@ pub(super) fn assign(
         make_room(tx, &subscription, &mut events)?;
     }
     rows::insert(tx, &subscription)?;
+    // A later start is for the worker.
+    if subscription.effective_from <= tx.now() {
+        trials::subscribed(tx, &subscription)?;
+    }
     tx.touch_tenant(tenant)?;
     events.push(event("subscription.assigned", None, Some(&subscription)));
     Ok((subscription, events))

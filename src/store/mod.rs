@@ -18,6 +18,7 @@ pub mod contexts;
 pub mod deliveries;
 pub mod doctor;
 pub mod due;
+pub mod evidence;
 pub mod grants;
 pub mod idempotency;
 mod migrate;
@@ -41,6 +42,7 @@ pub mod subscription_ends;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tiers;
+pub mod trials;
 pub mod usage;
 pub mod usage_periods;
 pub mod usage_rechecks;
@@ -71,6 +73,7 @@ use crate::{
         events::Change,
         keys::{TenantKey, UserKey},
         time::Timestamp,
+        trials::{TrialKind, TrialStep},
     },
     error::{Error, Result, StorageFault},
 };
@@ -123,6 +126,8 @@ pub struct Touched {
     pub deliveries: bool,
     /// What subscribers are told, in the order of their places.
     pub changes: Vec<Arc<Change>>,
+    /// Trials that began, became the real thing or ended: counted once it is committed.
+    pub trials: Vec<(TrialKind, TrialStep)>,
 }
 
 /// A context that was made, moved or removed.
@@ -146,6 +151,7 @@ impl Touched {
         self.usage.extend(other.usage);
         self.changes.extend(other.changes);
         self.deliveries |= other.deliveries;
+        self.trials.extend(other.trials);
         self.ends_at = self.ends_at.into_iter().chain(other.ends_at).min();
     }
 }

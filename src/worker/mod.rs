@@ -4,9 +4,11 @@
 
 pub mod activity;
 pub mod anchor;
+pub mod auto_rollback;
 pub mod backup;
 pub mod boundaries;
 pub mod clock;
+pub mod evidence;
 pub mod expiry;
 pub mod key_sets;
 pub mod spans;

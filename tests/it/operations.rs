@@ -136,7 +136,8 @@ impl Operation {
             | "list_overrides"
             | "list_requests"
             | "list_override_exceptions"
-            | "stream_events" => {
+            | "stream_events"
+            | "get_rollout_report" => {
                 format!("{path}?tenant={}", subject.tenant)
             }
             _ => path,

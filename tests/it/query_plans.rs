@@ -34,6 +34,7 @@ const WALKS: &[(&str, &str)] = &[
     ("subscriptions::base_since", "a tenant has a few base subscriptions in its life"),
     ("subscriptions::tried", "a tenant has a few subscriptions in its life"),
     ("subscriptions::delete", "a foreign key: a tenant has redeemed a few codes in its life"),
+    ("trials::open", "a tenant has a few open trials"),
     ("tenants::list", "the subscriptions of each tenant that is listed"),
     ("contexts::tree", "a tenant's contexts are read whole into memory"),
     ("contexts::count", "one row for each tenant"),

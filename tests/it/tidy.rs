@@ -71,10 +71,12 @@ const STORE_IN_HTTP: [&str; 6] = [
 ];
 
 /// The callers of `Store::write`: `change`, which writes the audit events beside the change, and
-/// what changes nothing that is audited: notes of uses, and activity. This list only ever shrinks.
-const WRITERS: [&str; 4] = [
+/// what changes nothing that is audited: notes of uses, activity, and evidence. This list only ever shrinks.
+const WRITERS: [&str; 6] = [
     "src/service/activity.rs flush_activity",
     "src/service/activity.rs prune_activity",
+    "src/service/evidence.rs flush_evidence",
+    "src/service/evidence.rs prune_evidence",
     "src/service/mod.rs change",
     "src/service/mod.rs record_uses",
 ];

@@ -10,6 +10,29 @@ const MAX_CONFIG_BYTES: usize = 16_384;
 /// How deep a config value may be nested: less than any reader of JSON takes.
 const MAX_CONFIG_DEPTH: usize = 32;
 
+impl FeatureValue {
+    /// Whether it counts as "it has it" (SPEC 4: a limit above 0, any config value).
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        match self {
+            Self::Flag(on) => *on,
+            Self::Limit(limit) => *limit > Limit::NONE,
+            Self::Config(value) => !value.is_null(),
+        }
+    }
+
+    /// Whether it gives as much as another one of the same feature. Config values are not compared.
+    #[must_use]
+    pub fn is_at_least(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Limit(own), Self::Limit(other)) => own >= other,
+            (Self::Flag(_) | Self::Limit(_) | Self::Config(_), other) => {
+                self.is_on() || !other.is_on()
+            }
+        }
+    }
+}
+
 /// Reads a value that fits `feature`; the error says what was expected.
 ///
 /// # Errors

@@ -476,13 +476,12 @@ impl From<Checked> for DecisionView {
     fn from(Checked { decision, explanation }: Checked) -> Self {
         let status = decision.status();
         let word = |text: &str| Word(text.to_owned().into());
-        let reason = match &decision.condition {
-            Some(condition) => word(&condition.reason),
-            None => Word::of(decision.reason.as_str()),
-        };
-        let code = match &decision.condition {
-            Some(condition) => Some(word(&condition.code)),
-            None => decision.code.map(|code| Word::of(code.as_str())),
+        let (reason, code) = match &decision.condition {
+            Some(condition) => (word(&condition.reason), Some(word(&condition.code))),
+            None => {
+                let code = decision.code.map(|code| Word::of(code.as_str()));
+                (Word::of(decision.reason.as_str()), code)
+            }
         };
         let Decision {
             allowed,
@@ -500,6 +499,7 @@ impl From<Checked> for DecisionView {
             data,
             valid_until,
             version,
+            module: _,
         } = decision;
         let (trace, layers) = explanation.map_or((None, None), |Explanation { trace, layers }| {
             let trace = trace.into_iter().map(StepView::from).collect();

@@ -23,6 +23,7 @@ mod personal;
 pub mod requests;
 pub mod roles;
 pub mod rollout;
+pub mod rollout_report;
 pub mod seats;
 pub mod subscriptions;
 pub mod tenants;
@@ -52,7 +53,7 @@ pub type Apis = (
     grants::GrantsApi,
     (audit::AuditApi, events::EventsApi, webhooks::WebhooksApi),
     api_keys::ApiKeysApi,
-    (cache::CacheApi, rollout::RolloutApi),
+    (cache::CacheApi, rollout::RolloutApi, rollout_report::RolloutReportApi),
     overrides::OverridesApi,
     activation_codes::ActivationCodesApi,
     overrides_report::OverridesReportApi,
@@ -104,7 +105,11 @@ pub fn apis(service: &Service) -> Apis {
             webhooks::WebhooksApi(service()),
         ),
         api_keys::ApiKeysApi(service()),
-        (cache::CacheApi(service()), rollout::RolloutApi(service())),
+        (
+            cache::CacheApi(service()),
+            rollout::RolloutApi(service()),
+            rollout_report::RolloutReportApi(service()),
+        ),
         overrides::OverridesApi(service()),
         activation_codes::ActivationCodesApi(service()),
         overrides_report::OverridesReportApi(service()),

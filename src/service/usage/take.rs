@@ -35,7 +35,7 @@ use crate::{
         time::Span,
         usage::CountedFor,
     },
-    engine::{self, Counts, Person, TenantFacts, UsageFacts},
+    engine::{self, Counts, Person, TenantFacts, UsageFacts, World},
     error::{Error, Fault, Result},
     store::{self, WriteTx},
 };
@@ -120,13 +120,15 @@ impl Service {
         let tenant = tenant_of(actor, permission, check.tenant.as_ref(), &check.user)?;
         let asked = asked(actor, &take, &self.world().catalog, how)?;
         if once.is_none() {
-            let foreseen = self.foreseen(tenant.as_ref(), &asked, check.explain).await?;
+            let world = self.world();
+            let foreseen = self.foreseen(&world, tenant.as_ref(), &asked, check.explain).await?;
             if !foreseen.decision.allowed {
-                self.note_take(&asked, &foreseen.decision, started);
+                self.note_take(&world, tenant.as_ref(), &asked, &foreseen.decision, started);
                 return Ok(view(Taken { checked: foreseen, taken: 0, reservation: None }));
             }
         }
         let bypasses = asked.mode == Mode::Platform;
+        let whose = tenant.clone();
         let step = Step { memory: self.memory.clone(), actor: actor.clone(), tenant, take, how };
         let caller = caller(actor);
         let done = self
@@ -136,19 +138,19 @@ impl Service {
                 {
                     return Ok(((first, None), Vec::new()));
                 }
-                let (taken, events) = step.run(tx)?;
+                let (taken, world, events) = step.run(tx)?;
                 let (decision, amount) = (taken.checked.decision.clone(), taken.taken);
                 let answer = view(taken);
                 if let Some(once) = once.filter(|_| amount > 0) {
                     once.keep(tx, &caller, &answer)?;
                 }
-                Ok(((answer, Some((decision, amount))), events))
+                Ok(((answer, Some((decision, amount, world))), events))
             })
             .await;
         match done {
             Ok((answer, decided)) => {
-                if let Some((decision, amount)) = decided {
-                    self.note_take(&asked, &decision, started);
+                if let Some((decision, amount, world)) = decided {
+                    self.note_take(&world, whose.as_ref(), &asked, &decision, started);
                     self.metrics.usage_taken.increment(amount);
                 }
                 Ok(answer)
@@ -164,6 +166,7 @@ impl Service {
     /// The answer by what is in memory: a refusal needs no writer.
     async fn foreseen(
         &self,
+        world: &World,
         tenant: Option<&TenantKey>,
         question: &Question,
         explain: bool,
@@ -182,23 +185,32 @@ impl Service {
         };
         let counts = self.counts(tenant, question.user.as_ref()).await?;
         let subject = engine::Subject { facts: &facts, person: person.as_ref(), counts: &counts };
-        let (world, now) = (self.world(), self.clock.now());
+        let now = self.clock.now();
         Ok(if explain {
-            let (decision, explanation) = engine::explain(&world, subject, question, now);
+            let (decision, explanation) = engine::explain(world, subject, question, now);
             Checked { decision, explanation: Some(explanation) }
         } else {
-            let decision = engine::decide(&world, subject, question, now);
+            let decision = engine::decide(world, subject, question, now);
             Checked { decision, explanation: None }
         })
     }
 
     /// What every answer leaves behind.
-    fn note_take(&self, asked: &Question, decision: &Decision, started: Instant) {
+    fn note_take(
+        &self,
+        world: &World,
+        tenant: Option<&TenantKey>,
+        asked: &Question,
+        decision: &Decision,
+        started: Instant,
+    ) {
+        let now = self.clock.now();
         if let Source::Override(id) = &decision.source {
-            self.uses.note(id, self.clock.now());
+            self.uses.note(id, now);
         }
-        let (world, seconds) = (self.world(), started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
         self.metrics.count(&world.catalog, asked, decision, seconds);
+        self.evidence.note(world, tenant, decision, now);
     }
 }
 
@@ -246,7 +258,8 @@ struct Step {
 }
 
 impl Step {
-    fn run(self, tx: &WriteTx<'_>) -> Result<(Taken, Vec<Event>)> {
+    /// What was taken, by which settings it was decided, and what is told of it.
+    fn run(self, tx: &WriteTx<'_>) -> Result<(Taken, Arc<World>, Vec<Event>)> {
         let Self { memory, actor, tenant, take, how } = self;
         let catalog = super::super::provisioning::world(tx, &memory)?.catalog.clone();
         let question = asked(&actor, &take, &catalog, how)?;
@@ -293,7 +306,7 @@ impl Step {
             taken = take.requested;
         }
         let checked = Checked { decision, explanation };
-        Ok((Taken { checked, taken, reservation }, events))
+        Ok((Taken { checked, taken, reservation }, current.world, events))
     }
 }
 

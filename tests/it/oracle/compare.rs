@@ -148,5 +148,6 @@ pub fn stand_in(verdict: &Verdict, valid_until: Option<Timestamp>) -> Decision {
         data: it.data,
         valid_until,
         version: verdict.version,
+        module: None,
     }
 }

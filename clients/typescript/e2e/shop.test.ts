@@ -187,7 +187,7 @@ test('the tenant is switched without a trace of the one before', async () => {
 
 test('a trial that ends while the page is open locks it, without a reload', async () => {
   await asAdmin(entitled, 'POST', '/api/v1/admin/tenants', { key: 'short-trial', name: 'Short trial' });
-  const trial_expires_at = new Date(Date.now() + 6000).toISOString();
+  const trial_expires_at = new Date(Date.now() + 15_000).toISOString();
   await asAdmin(entitled, 'POST', '/api/v1/admin/tenants/short-trial/subscriptions', {
     plan: 'enterprise',
     status: 'trialing',
@@ -195,6 +195,8 @@ test('a trial that ends while the page is open locks it, without a reload', asyn
     change_reason: 'A trial that ends soon',
   });
   const page = await open('short-trial', '/zf');
+  // The trial is long enough for a slow machine to open the page, and so is this to see its end.
+  page.setDefaultTimeout(40_000);
   await page.getByRole('heading', { name: 'Automation', level: 1 }).waitFor();
   await page.locator('time.trial').waitFor();
   await picture(page, 'trial-runs');
@@ -212,7 +214,6 @@ test('an override that is granted while the page is open unlocks it, without a r
   expect((await lock(page))[0]).toBe('plan_limit');
   await page.evaluate(() => ((window as { same?: boolean }).same = true));
   // Only the stream can tell: the page asks by itself after a minute, which is longer than is waited.
-  page.setDefaultTimeout(20_000);
   await asAdmin(entitled, 'POST', '/api/v1/admin/overrides', {
     tenant: 'retail-only',
     key: 'zf',

@@ -856,6 +856,58 @@ export type CheckBatchItem = {
 };
 
 /**
+ * CheckCounts
+ *
+ * How many checks there were, and how many of them were refused.
+ */
+export type CheckCounts = {
+    /**
+     * All of them.
+     */
+    checks: number;
+    /**
+     * Refused.
+     */
+    refusals: number;
+    /**
+     * Allowed only because the rollout doesn't enforce.
+     */
+    would_be_refusals: number;
+};
+
+/**
+ * CheckTotals
+ *
+ * All checks of a report, and how many tenants they were about.
+ */
+export type CheckTotals = {
+    /**
+     * All of them.
+     */
+    checks: number;
+    /**
+     * Refused.
+     */
+    refusals: number;
+    /**
+     * Tenants that were asked about.
+     */
+    tenants_checked: number;
+    /**
+     * Tenants that were refused something.
+     */
+    tenants_refused: number;
+    /**
+     * Tenants that were allowed something only because the rollout doesn't enforce.
+     */
+    tenants_would_be_refused: number;
+    /**
+     * Allowed only because the rollout doesn't enforce.
+     */
+    would_be_refusals: number;
+};
+
+/**
  * Where a code stands, as a filter.
  */
 export type CodeStateFilter = 'active' | 'spent' | 'expired' | 'revoked' | 'all';
@@ -1863,6 +1915,30 @@ export type ModuleAccess = {
 };
 
 /**
+ * ModuleCounts
+ *
+ * Checks that were about one module.
+ */
+export type ModuleCounts = {
+    /**
+     * All of them.
+     */
+    checks: number;
+    /**
+     * The module of the requirement that decided; null for checks about no module.
+     */
+    module: string | null;
+    /**
+     * Refused.
+     */
+    refusals: number;
+    /**
+     * Allowed only because the rollout doesn't enforce.
+     */
+    would_be_refusals: number;
+};
+
+/**
  * ModuleSelection
  *
  * A tenant's selection of modules.
@@ -2523,6 +2599,22 @@ export type PageTenant = {
 };
 
 /**
+ * Page_TenantCounts
+ *
+ * A page of a list.
+ */
+export type PageTenantCounts = {
+    /**
+     * The items.
+     */
+    items: Array<TenantCounts>;
+    /**
+     * For the next page; `null` on the last.
+     */
+    next_cursor: string | null;
+};
+
+/**
  * Page_UsageReport
  *
  * A page of a list.
@@ -2702,6 +2794,30 @@ export type Problem = {
      * Identifies the kind of problem: `urn:entitled:problem:` and the code.
      */
     type: string;
+};
+
+/**
+ * ReasonCounts
+ *
+ * Checks that had one reason.
+ */
+export type ReasonCounts = {
+    /**
+     * All of them.
+     */
+    checks: number;
+    /**
+     * The reason; of what would be refused, the one that it would have.
+     */
+    reason: 'suspended' | 'demo' | 'gating_disabled' | 'no_subscription' | 'cancelled' | 'overdue' | 'feature_disabled' | 'always_on' | 'rbac_only' | 'override' | 'disabled' | 'grant' | 'trial' | 'trial_expired' | 'plan' | 'add_on' | 'plan_limit' | 'not_granted' | 'user_entitlement' | 'seat_required' | 'role' | 'tier' | 'permission_denied' | 'super_admin_bypass' | 'limit_reached' | 'condition' | 'active';
+    /**
+     * Refused.
+     */
+    refusals: number;
+    /**
+     * Allowed only because the rollout doesn't enforce.
+     */
+    would_be_refusals: number;
 };
 
 /**
@@ -3173,6 +3289,54 @@ export type RolloutBody = {
      * Modules whose refusals it doesn't enforce.
      */
     unenforced_modules?: Array<string> | null;
+};
+
+/**
+ * RolloutReport
+ *
+ * What enforcement refused or would have refused.
+ */
+export type RolloutReport = {
+    /**
+     * Of tenants that found no room in memory to be counted by themselves (`limits.evidence_keys`).
+     */
+    beyond_limit: CheckCounts & unknown;
+    /**
+     * By module, the most used first; those of the catalog that nobody asked about are at the end.
+     */
+    by_module: Array<ModuleCounts>;
+    /**
+     * By reason, the most frequent first.
+     */
+    by_reason: Array<ReasonCounts>;
+    /**
+     * A page of the tenants, by key. The totals are those of all pages.
+     */
+    by_tenant: PageTenantCounts & unknown;
+    /**
+     * Where the window begins: with a whole hour.
+     */
+    from: string;
+    /**
+     * Everything.
+     */
+    totals: CheckTotals & unknown;
+    /**
+     * Trials by kind. With a module, those of its grants alone.
+     */
+    trials: Array<TrialCounts>;
+    /**
+     * Where it ends: when the report was made.
+     */
+    until: string;
+    /**
+     * The window that was asked for.
+     */
+    window_seconds: number;
+    /**
+     * Of users without a tenant.
+     */
+    without_tenant: CheckCounts & unknown;
 };
 
 /**
@@ -3679,6 +3843,30 @@ export type Tenant = {
 };
 
 /**
+ * TenantCounts
+ *
+ * Checks that were about one tenant.
+ */
+export type TenantCounts = {
+    /**
+     * All of them.
+     */
+    checks: number;
+    /**
+     * Refused.
+     */
+    refusals: number;
+    /**
+     * The tenant.
+     */
+    tenant: string;
+    /**
+     * Allowed only because the rollout doesn't enforce.
+     */
+    would_be_refusals: number;
+};
+
+/**
  * TenantPatch
  *
  * What is to change about a tenant; what is left out stays.
@@ -3797,6 +3985,30 @@ export type TimeCount = {
      * When it begins.
      */
     start: string;
+};
+
+/**
+ * TrialCounts
+ *
+ * Trials of one kind.
+ */
+export type TrialCounts = {
+    /**
+     * Became the real thing, before or after their end.
+     */
+    converted: number;
+    /**
+     * Ended by themselves.
+     */
+    expired: number;
+    /**
+     * `grant`: of a module or feature; `subscription`: of a plan.
+     */
+    kind: 'grant' | 'subscription';
+    /**
+     * Began.
+     */
+    started: number;
 };
 
 /**
@@ -6231,6 +6443,65 @@ export type SetRolloutResponses = {
 };
 
 export type SetRolloutResponse = SetRolloutResponses[keyof SetRolloutResponses];
+
+export type GetRolloutReportData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * How far back: hours (`24h`), days (`7d`) or seconds, from one hour to 90 days; a day if
+         * left out.
+         */
+        window?: string;
+        /**
+         * Of this tenant alone.
+         */
+        tenant?: string;
+        /**
+         * Of this module alone.
+         */
+        module?: string;
+        /**
+         * Tenants on the page.
+         */
+        limit?: number;
+        /**
+         * The page of tenants after this.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/rollout/report';
+};
+
+export type GetRolloutReportErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type GetRolloutReportError = GetRolloutReportErrors[keyof GetRolloutReportErrors];
+
+export type GetRolloutReportResponses = {
+    /**
+     * OK
+     */
+    200: RolloutReport;
+};
+
+export type GetRolloutReportResponse = GetRolloutReportResponses[keyof GetRolloutReportResponses];
 
 export type ListRoutesData = {
     body?: never;

@@ -46,6 +46,7 @@ pub mod events;
 pub mod evidence;
 pub mod grants;
 pub mod keys;
+pub mod legacy;
 pub mod overrides;
 pub mod paths;
 pub mod people;

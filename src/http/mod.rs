@@ -17,6 +17,7 @@ pub mod edge;
 pub mod etag;
 pub mod failure;
 pub mod forwarded;
+pub mod legacy_file;
 pub mod lenient;
 pub mod listener;
 mod merge;

@@ -235,7 +235,7 @@ fn json_response(bytes: Bytes) -> Response {
 }
 
 /// The `Content-Type`, unless the body is encoded: 10 kB of gzip can hold 10 MB.
-fn plain_type(request: &Request) -> Option<&str> {
+pub fn plain_type(request: &Request) -> Option<&str> {
     let headers = request.headers();
     if headers.contains_key(header::CONTENT_ENCODING) {
         return None;
@@ -244,7 +244,7 @@ fn plain_type(request: &Request) -> Option<&str> {
 }
 
 /// Exactly `wanted`; a parameter may only say that it is UTF-8, which it must be anyway.
-fn is_type(given: &str, wanted: &str) -> bool {
+pub fn is_type(given: &str, wanted: &str) -> bool {
     let (name, parameters) = given.split_once(';').unwrap_or((given, ""));
     let parameters = parameters.trim();
     name.trim_end().eq_ignore_ascii_case(wanted)

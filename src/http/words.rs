@@ -14,6 +14,7 @@ use crate::{
             Provisioning, Reset, Stack, Status,
         },
         checks::{Mode, Outcome, Reason},
+        legacy::DifferenceKind,
         people::UserEntitlementStatus,
         requests::{RequestKind, RequestState},
         reservations::ReservationState,
@@ -157,6 +158,7 @@ word_types! {
     ReservationState = ["open", "settled", "released", "expired"];
     RolloutMode = ["off", "shadow", "enforce"];
     RolloutSource = ["environment", "settings"];
+    DifferenceKind = ["only_legacy", "only_grant", "value_differs"];
     Range = ["day", "week", "month"];
     TrialKind = ["grant", "subscription"];
     Outcome = ["pass", "allow", "refuse"];

@@ -28,7 +28,7 @@ use crate::{
     store::{
         ReadTx, WriteTx, activation_codes,
         catalogs::{self, StoredCatalog, Use},
-        rollout,
+        legacy, rollout,
         snapshots::read_catalog,
     },
 };
@@ -320,11 +320,16 @@ fn refuse_what_is_in_use(
         gone(new.features.get(*key).map(kind).as_ref(), &kind(feature))
     });
     let left_open = rollout::get(tx)?.settings.unenforced_modules;
+    let old_names = legacy::settings(tx)?.settings;
     for key in modules {
         let users = pinned.iter().filter(|(plan, _)| plan.content.modules.contains(key));
         faults.extend(users.map(|(plan, by)| in_use("modules", key.as_str(), Some(plan), by)));
         if left_open.contains(key) {
             let message = "is among the rollout's unenforced_modules; take it out there first";
+            faults.push(Fault::new(format!("modules.{key}"), message));
+        }
+        if old_names.names.values().any(|module| module == key) {
+            let message = "has an old name in the legacy settings; take it out there first";
             faults.push(Fault::new(format!("modules.{key}"), message));
         }
         let uses = catalogs::uses_of_key(tx, key.as_str())?;
@@ -335,6 +340,14 @@ fn refuse_what_is_in_use(
         faults.extend(users.map(|(plan, by)| in_use("features", key.as_str(), Some(plan), by)));
         let uses = catalogs::uses_of_key(tx, key.as_str())?;
         faults.extend(uses.iter().map(|by| in_use("features", key.as_str(), None, by)));
+    }
+    // Those that are new here: what was there was there when the names were given.
+    for (name, module) in &old_names.names {
+        let is_new = !old.modules.contains_key(name.as_str());
+        if is_new && new.modules.contains_key(name.as_str()) && name.as_str() != module.as_str() {
+            let message = format!("is the old name of “{module}” in the legacy settings");
+            faults.push(Fault::new(format!("modules.{name}"), message));
+        }
     }
     faults.extend(used_by_roles(tx, old, new)?);
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid { code: "KEY_IN_USE", faults }) }

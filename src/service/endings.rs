@@ -3,7 +3,7 @@
 //! Invariants: each marks its row in the same transaction, so that it is recorded once; a row that
 //! was ended or moved in the meantime gives no event.
 
-use super::{grants, overrides, roles, subscriptions::event, trials};
+use super::{grants, legacy, overrides, roles, subscriptions::event, trials};
 use crate::{
     domain::{audit::Event, overrides::OverrideEnd, people::RoleAssignment, trials::TrialKind},
     error::{Error, Result},
@@ -33,6 +33,7 @@ pub(super) fn announce_override(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Ev
 pub(super) fn end_trial_of_grant(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Event>> {
     let Some(grant) = store::grants::take_trial(tx, due)? else { return Ok(None) };
     store::trials::expire(tx, &grant.tenant, TrialKind::Grant, grant.key.as_str())?;
+    legacy::follow_end(tx, &grant)?;
     Ok(Some(grants::trial_expired(&grant)))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Expected, Service,
     actor::Actor,
-    expect_revision,
+    expect_revision, legacy,
     memory::Memory,
     permissions::Permission,
     questions::unknown,
@@ -109,7 +109,7 @@ impl Service {
             expected.check(before.as_ref().map(|grant| grant.revision))?;
             let grant = checked(&catalog, tx.now(), &tenant, &key, new, before.as_ref())?;
             let is_new = before.is_none();
-            let events = write(tx, &memory, before.clone(), &grant, release)?;
+            let events = write(tx, &catalog, &memory, before.clone(), &grant, release)?;
             // Where nothing was written, what is there stays, its revision too.
             let grant = before.filter(|_| events.is_empty()).unwrap_or(grant);
             Ok(((grant, is_new), events))
@@ -161,8 +161,9 @@ impl Service {
             }
             for (grant, release) in &wanted {
                 let before = store::grants::find(tx.read(), &tenant, &grant.key)?;
-                events.extend(write(tx, &memory, before, grant, *release)?);
+                events.extend(write(tx, &catalog, &memory, before, grant, *release)?);
             }
+            legacy::follow_selection(tx, &catalog, &tenant)?;
             // Read back: an unchanged grant keeps its revision.
             let grants = store::grants::all(tx.read(), &tenant)?;
             Ok((grants, events))
@@ -246,7 +247,7 @@ fn wanted(
 }
 
 /// A grant that fits its module or feature.
-fn checked(
+pub(super) fn checked(
     catalog: &Catalog,
     now: Timestamp,
     tenant: &TenantKey,
@@ -304,8 +305,9 @@ fn checked(
 }
 
 /// Writes a grant unless it says what is there already; the events that go with it.
-fn write(
+pub(super) fn write(
     tx: &WriteTx<'_>,
+    catalog: &Catalog,
     memory: &Memory,
     before: Option<Grant>,
     grant: &Grant,
@@ -324,6 +326,7 @@ fn write(
     }
     store::grants::upsert(tx, &grant)?;
     trials::granted(tx, before.as_ref(), &grant)?;
+    legacy::follow(tx, catalog, &grant)?;
     tx.touch_tenant(&grant.tenant)?;
     let mut events = vec![Event {
         name: if before.is_some() { "grant.updated" } else { "grant.created" },
@@ -343,8 +346,9 @@ fn write(
     Ok(events)
 }
 
-fn remove(tx: &WriteTx<'_>, before: Grant, reason: Option<String>) -> Result<Event> {
+pub(super) fn remove(tx: &WriteTx<'_>, before: Grant, reason: Option<String>) -> Result<Event> {
     store::grants::delete(tx, &before.tenant, &before.key)?;
+    legacy::follow_end(tx, &before)?;
     tx.touch_tenant(&before.tenant)?;
     Ok(Event {
         name: "grant.removed",

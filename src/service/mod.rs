@@ -34,6 +34,7 @@ pub mod grants;
 pub mod guesses;
 pub mod key_source;
 pub mod keyring;
+pub mod legacy;
 pub mod memory;
 mod meters;
 pub mod metrics;

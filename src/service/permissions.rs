@@ -43,6 +43,10 @@ macro_rules! for_each_permission {
             RolloutRead = "rollout:read";
             /// Changing the rollout.
             RolloutWrite = "rollout:write";
+            /// Reading legacy maps of modules, and where they differ.
+            LegacyRead = "legacy:read";
+            /// Importing legacy maps, and saying how they are kept.
+            LegacyWrite = "legacy:write";
             /// Seeing, making, changing and removing overrides.
             OverridesManage = "overrides:manage";
             /// Reading requests for overrides.
@@ -161,6 +165,8 @@ pub fn allows(role: OperatorRole, permission: Permission) -> Reach {
         P::CacheManage        => [All,   No,     No,     No,     No,     No],
         P::RolloutRead        => [All,   All,    All,    No,     No,     No],
         P::RolloutWrite       => [All,   No,     No,     No,     No,     No],
+        P::LegacyRead         => [All,   All,    All,    No,     No,     No],
+        P::LegacyWrite        => [All,   No,     No,     No,     No,     No],
         P::OverridesManage    => [All,   All,    No,     No,     No,     No],
         P::RequestsRead       => [All,   All,    No,     No,     Own,    No],
         P::RequestsWrite      => [All,   All,    No,     No,     Own,    No],

@@ -173,7 +173,7 @@ pub fn insert_plan(tx: &WriteTx<'_>, plan: &PlanVersion, catalog_version: u32) -
 /// Something that uses a plan, a module or a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
-    /// `subscription`, `tier`, `grant`, `override`, `seat` or `user entitlement`.
+    /// `subscription`, `tier`, `grant`, `override`, `seat`, `user entitlement` or `legacy map`.
     pub kind: &'static str,
     /// How many.
     pub count: u64,
@@ -210,11 +210,12 @@ pub fn pinned(tx: &ReadTx<'_>, now: Timestamp) -> Result<Vec<(PlanVersion, Use)>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Grants, open overrides, seats in use and user entitlements on `key`.
+/// Grants, open overrides, seats in use, user entitlements and legacy maps on `key`.
 pub fn uses_of_key(tx: &ReadTx<'_>, key: &str) -> Result<Vec<Use>> {
     let of_grants = "SELECT count(*), min(tenant) FROM grants WHERE key = :key";
     let of_overrides =
         "SELECT count(*), min(tenant) FROM overrides WHERE key = :key AND ended IS NULL";
+    let of_legacy = "SELECT count(*), min(tenant) FROM legacy_modules WHERE module = :key";
     let mut uses = Vec::new();
     let of_seats = "SELECT count(*), min(tenant) FROM seats WHERE key = :key";
     let of_users = "SELECT count(*), min(coalesce(tenant, user))
@@ -225,6 +226,7 @@ pub fn uses_of_key(tx: &ReadTx<'_>, key: &str) -> Result<Vec<Use>> {
         ("override", of_overrides),
         ("seat", of_seats),
         ("user entitlement", of_users),
+        ("legacy map", of_legacy),
     ] {
         let (count, tenant): (i64, Option<String>) = tx
             .conn

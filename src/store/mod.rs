@@ -21,6 +21,7 @@ pub mod due;
 pub mod evidence;
 pub mod grants;
 pub mod idempotency;
+pub mod legacy;
 mod migrate;
 mod open;
 pub mod outbox;

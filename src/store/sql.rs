@@ -8,7 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
     keys::{
-        ContextId, ContextType, EntitlementKey, FeatureKey, PlanKey, RoleKey, TenantKey, UserKey,
+        ContextId, ContextType, EntitlementKey, FeatureKey, ModuleKey, PlanKey, RoleKey, TenantKey,
+        UserKey,
     },
     time::Timestamp,
 };
@@ -35,6 +36,7 @@ key_columns!(
     PlanKey,
     EntitlementKey,
     FeatureKey,
+    ModuleKey,
     RoleKey,
     ContextType,
     ContextId

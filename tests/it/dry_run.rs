@@ -13,12 +13,13 @@ use crate::{
 };
 
 /// The operations that take `dry_run`: every one that can change access.
-const REHEARSED: [&str; 15] = [
+const REHEARSED: [&str; 16] = [
     "apply_catalog",
     "approve_request",
     "assign_plan",
     "delete_grant",
     "delete_override",
+    "import_legacy",
     "migrate_subscription",
     "put_admin_org_entitlements",
     "put_override",
@@ -135,9 +136,16 @@ async fn a_dry_run_writes_nothing_at_all() {
         let done = send(&operation, &root, &own, "", body, &once).await;
         assert!((200..300).contains(&done.status), "{id}: {:#}", done.body);
         assert_ne!(dump(&app), before, "{id} changes nothing, so that nothing was shown");
-        // Settings are those of all, and a plan keeps its version until a subscription is moved.
+        // Settings are those of all, a plan keeps its version until a subscription is moved, and a
+        // map grants nothing while it isn't applied.
         let is_told = !told["access"]["items"].as_array().unwrap().is_empty();
-        let for_nobody = ["apply_catalog", "reapply_catalog_version", "set_rollout", "assign_plan"];
+        let for_nobody = [
+            "apply_catalog",
+            "reapply_catalog_version",
+            "set_rollout",
+            "assign_plan",
+            "import_legacy",
+        ];
         assert!(is_told || for_nobody.contains(&id.as_str()), "{id} says nothing");
     }
 }

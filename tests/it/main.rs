@@ -44,6 +44,8 @@ mod guards;
 mod harness;
 mod key_sets;
 mod learning;
+mod legacy;
+mod legacy_import;
 mod metrics;
 mod migrations;
 mod monitoring;

@@ -195,6 +195,11 @@ impl Operation {
             "set_rollout" => {
                 json!({"mode": "enforce", "percent": 100, "exclude": ["nobody"]})
             }
+            "set_legacy_settings" => json!({"dual_write": true}),
+            "import_legacy" => {
+                let map = std::iter::once((tenant.to_owned(), json!({"retail": true})));
+                json!({"tenants": map.collect::<serde_json::Map<_, _>>()})
+            }
             "record_activity" => json!({"user": "u1", "action": "shift.opened"}),
             "allocate_seat" => json!({"expires_at": "2026-06-01T00:00:00Z"}),
             "transfer_seat" => json!({"to": "u4"}),

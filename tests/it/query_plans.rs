@@ -29,6 +29,9 @@ const SCANS: &[(&str, &str)] = &[
 /// Statements that may walk through everything of one tenant in one table, and why.
 const WALKS: &[(&str, &str)] = &[
     ("grants::all", "a tenant's grants are read whole into memory"),
+    ("legacy::map", "a tenant's map has one row for each module"),
+    ("legacy::replace", "a tenant's map has one row for each module"),
+    ("legacy::granted", "a tenant's grants: one row for each key of the catalog"),
     ("overrides::open", "a tenant's overrides are read whole into memory"),
     ("subscriptions::current", "a tenant's subscriptions are read whole into memory"),
     ("subscriptions::base_since", "a tenant has a few base subscriptions in its life"),

@@ -16,6 +16,7 @@ pub mod dry_run;
 pub mod entitlements;
 pub mod events;
 pub mod grants;
+pub mod legacy;
 pub mod overrides;
 pub mod overrides_report;
 pub mod parts;
@@ -53,7 +54,7 @@ pub type Apis = (
     grants::GrantsApi,
     (audit::AuditApi, events::EventsApi, webhooks::WebhooksApi),
     api_keys::ApiKeysApi,
-    (cache::CacheApi, rollout::RolloutApi, rollout_report::RolloutReportApi),
+    (cache::CacheApi, rollout::RolloutApi, rollout_report::RolloutReportApi, legacy::LegacyApi),
     overrides::OverridesApi,
     activation_codes::ActivationCodesApi,
     overrides_report::OverridesReportApi,
@@ -109,6 +110,7 @@ pub fn apis(service: &Service) -> Apis {
             cache::CacheApi(service()),
             rollout::RolloutApi(service()),
             rollout_report::RolloutReportApi(service()),
+            legacy::LegacyApi(service()),
         ),
         overrides::OverridesApi(service()),
         activation_codes::ActivationCodesApi(service()),
@@ -159,6 +161,8 @@ enum Tag {
     Webhooks,
     /// How far enforcement goes.
     Rollout,
+    /// Modules as an older application knows them.
+    Legacy,
     /// Who may call.
     Keys,
     /// The service itself.

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client/index.js';
-import type { AllocateSeatData, AllocateSeatErrors, AllocateSeatResponses, ApplyCatalogData, ApplyCatalogErrors, ApplyCatalogResponses, ApproveRequestData, ApproveRequestErrors, ApproveRequestResponses, AssignPlanData, AssignPlanErrors, AssignPlanResponses, AssignPlatformRoleData, AssignPlatformRoleErrors, AssignPlatformRoleResponses, AssignRoleData, AssignRoleErrors, AssignRoleResponses, CheckBatchData, CheckBatchErrors, CheckBatchResponses, CheckData, CheckErrors, CheckResponses, ConsumeUsageData, ConsumeUsageErrors, ConsumeUsageResponses, CreateActivationCodeData, CreateActivationCodeErrors, CreateActivationCodeResponses, CreateApiKeyData, CreateApiKeyErrors, CreateApiKeyResponses, CreateRequestData, CreateRequestErrors, CreateRequestResponses, CreateTenantData, CreateTenantErrors, CreateTenantResponses, DeclineRequestData, DeclineRequestErrors, DeclineRequestResponses, DeleteContextData, DeleteContextErrors, DeleteContextResponses, DeleteGrantData, DeleteGrantErrors, DeleteGrantResponses, DeleteOverrideData, DeleteOverrideErrors, DeleteOverrideResponses, DeletePlatformRoleData, DeletePlatformRoleErrors, DeletePlatformRoleResponses, DeleteRoleAssignmentData, DeleteRoleAssignmentErrors, DeleteRoleAssignmentResponses, GetActivationCodeData, GetActivationCodeErrors, GetActivationCodeResponses, GetActivityStatsData, GetActivityStatsErrors, GetActivityStatsResponses, GetAdminOrgEntitlementsData, GetAdminOrgEntitlementsErrors, GetAdminOrgEntitlementsResponses, GetApiKeyData, GetApiKeyErrors, GetApiKeyResponses, GetBillingEntitlementsData, GetBillingEntitlementsErrors, GetBillingEntitlementsResponses, GetCacheData, GetCacheErrors, GetCacheResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetCatalogVersionData, GetCatalogVersionErrors, GetCatalogVersionResponses, GetContextData, GetContextErrors, GetContextResponses, GetDirectEntitlementData, GetDirectEntitlementErrors, GetDirectEntitlementResponses, GetEntitlementsData, GetEntitlementsErrors, GetEntitlementsResponses, GetMeData, GetMeErrors, GetMeResponses, GetModuleSelectionData, GetModuleSelectionErrors, GetModuleSelectionResponses, GetMyEntitlementsData, GetMyEntitlementsErrors, GetMyEntitlementsResponses, GetOrgEntitlementsData, GetOrgEntitlementsErrors, GetOrgEntitlementsResponses, GetOverrideData, GetOverrideErrors, GetOverrideResponses, GetPlatformRoleData, GetPlatformRoleErrors, GetPlatformRoleResponses, GetRequestData, GetRequestErrors, GetRequestResponses, GetRoleAssignmentData, GetRoleAssignmentErrors, GetRoleAssignmentResponses, GetRolloutData, GetRolloutErrors, GetRolloutReportData, GetRolloutReportErrors, GetRolloutReportResponses, GetRolloutResponses, GetSubscriptionData, GetSubscriptionErrors, GetSubscriptionResponses, GetTenantData, GetTenantErrors, GetTenantResponses, GetTierData, GetTierErrors, GetTierResponses, GetUserEntitlementData, GetUserEntitlementErrors, GetUserEntitlementResponses, GetUserEntitlementsPayloadData, GetUserEntitlementsPayloadErrors, GetUserEntitlementsPayloadResponses, GetUserTierData, GetUserTierErrors, GetUserTierResponses, GrantDirectEntitlementData, GrantDirectEntitlementErrors, GrantDirectEntitlementResponses, GrantUserEntitlementData, GrantUserEntitlementErrors, GrantUserEntitlementResponses, ListActivationCodesData, ListActivationCodesErrors, ListActivationCodesResponses, ListApiKeysData, ListApiKeysErrors, ListApiKeysResponses, ListAuditEventsData, ListAuditEventsErrors, ListAuditEventsResponses, ListBundlesData, ListBundlesErrors, ListBundlesResponses, ListCatalogVersionsData, ListCatalogVersionsErrors, ListCatalogVersionsResponses, ListContextsData, ListContextsErrors, ListContextsResponses, ListDirectEntitlementsData, ListDirectEntitlementsErrors, ListDirectEntitlementsResponses, ListFeaturesData, ListFeaturesErrors, ListFeaturesResponses, ListGrantsData, ListGrantsErrors, ListGrantsResponses, ListGuardsData, ListGuardsErrors, ListGuardsResponses, ListModulesData, ListModulesErrors, ListModulesResponses, ListOverrideExceptionsData, ListOverrideExceptionsErrors, ListOverrideExceptionsResponses, ListOverridesData, ListOverridesErrors, ListOverridesResponses, ListPlansData, ListPlansErrors, ListPlansResponses, ListPlatformRolesData, ListPlatformRolesErrors, ListPlatformRolesResponses, ListRequestsData, ListRequestsErrors, ListRequestsResponses, ListRoleAssignmentsData, ListRoleAssignmentsErrors, ListRoleAssignmentsResponses, ListRolesData, ListRolesErrors, ListRolesResponses, ListRoutesData, ListRoutesErrors, ListRoutesResponses, ListSeatsData, ListSeatsErrors, ListSeatsResponses, ListSubscriptionsData, ListSubscriptionsErrors, ListSubscriptionsResponses, ListTenantsData, ListTenantsErrors, ListTenantsResponses, ListUsageData, ListUsageErrors, ListUsageResponses, ListUserEntitlementsData, ListUserEntitlementsErrors, ListUserEntitlementsResponses, ListUserUsageData, ListUserUsageErrors, ListUserUsageResponses, MigrateSubscriptionData, MigrateSubscriptionErrors, MigrateSubscriptionResponses, PutAdminOrgEntitlementsData, PutAdminOrgEntitlementsErrors, PutAdminOrgEntitlementsResponses, PutContextData, PutContextErrors, PutContextResponses, PutOverrideData, PutOverrideErrors, PutOverrideResponses, ReapplyCatalogVersionData, ReapplyCatalogVersionErrors, ReapplyCatalogVersionResponses, RecordActivityData, RecordActivityErrors, RecordActivityResponses, RecordUsageData, RecordUsageErrors, RecordUsageResponses, RedeemActivationCodeData, RedeemActivationCodeErrors, RedeemActivationCodeResponses, RefreshCacheData, RefreshCacheErrors, RefreshCacheResponses, ReleaseReservationData, ReleaseReservationErrors, ReleaseReservationResponses, ReleaseSeatData, ReleaseSeatErrors, ReleaseSeatResponses, RemoveTierData, RemoveTierErrors, RemoveTierResponses, RemoveUserTierData, RemoveUserTierErrors, RemoveUserTierResponses, ReserveUsageData, ReserveUsageErrors, ReserveUsageResponses, RevokeActivationCodeData, RevokeActivationCodeErrors, RevokeActivationCodeResponses, RevokeApiKeyData, RevokeApiKeyErrors, RevokeApiKeyResponses, RotateApiKeyData, RotateApiKeyErrors, RotateApiKeyResponses, RouteCoverageData, RouteCoverageErrors, RouteCoverageResponses, RunExpiryData, RunExpiryErrors, RunExpiryResponses, SelectModulesData, SelectModulesErrors, SelectModulesResponses, SetGrantData, SetGrantErrors, SetGrantResponses, SetRolloutData, SetRolloutErrors, SetRolloutResponses, SetTierData, SetTierErrors, SetTierResponses, SettleReservationData, SettleReservationErrors, SettleReservationResponses, SetUserTierData, SetUserTierErrors, SetUserTierResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, TransferSeatData, TransferSeatErrors, TransferSeatResponses, UpdateDirectEntitlementData, UpdateDirectEntitlementErrors, UpdateDirectEntitlementResponses, UpdateOverrideData, UpdateOverrideErrors, UpdateOverrideResponses, UpdateSubscriptionData, UpdateSubscriptionErrors, UpdateSubscriptionResponses, UpdateTenantData, UpdateTenantErrors, UpdateTenantResponses, UpdateUserEntitlementData, UpdateUserEntitlementErrors, UpdateUserEntitlementResponses, WithdrawRequestData, WithdrawRequestErrors, WithdrawRequestResponses } from './types.gen.js';
+import type { AllocateSeatData, AllocateSeatErrors, AllocateSeatResponses, ApplyCatalogData, ApplyCatalogErrors, ApplyCatalogResponses, ApproveRequestData, ApproveRequestErrors, ApproveRequestResponses, AssignPlanData, AssignPlanErrors, AssignPlanResponses, AssignPlatformRoleData, AssignPlatformRoleErrors, AssignPlatformRoleResponses, AssignRoleData, AssignRoleErrors, AssignRoleResponses, CheckBatchData, CheckBatchErrors, CheckBatchResponses, CheckData, CheckErrors, CheckResponses, ConsumeUsageData, ConsumeUsageErrors, ConsumeUsageResponses, CreateActivationCodeData, CreateActivationCodeErrors, CreateActivationCodeResponses, CreateApiKeyData, CreateApiKeyErrors, CreateApiKeyResponses, CreateRequestData, CreateRequestErrors, CreateRequestResponses, CreateTenantData, CreateTenantErrors, CreateTenantResponses, CreateWebhookData, CreateWebhookErrors, CreateWebhookResponses, DeclineRequestData, DeclineRequestErrors, DeclineRequestResponses, DeleteContextData, DeleteContextErrors, DeleteContextResponses, DeleteGrantData, DeleteGrantErrors, DeleteGrantResponses, DeleteOverrideData, DeleteOverrideErrors, DeleteOverrideResponses, DeletePlatformRoleData, DeletePlatformRoleErrors, DeletePlatformRoleResponses, DeleteRoleAssignmentData, DeleteRoleAssignmentErrors, DeleteRoleAssignmentResponses, DeleteWebhookData, DeleteWebhookErrors, DeleteWebhookResponses, ExportLegacyData, ExportLegacyErrors, ExportLegacyResponses, GetActivationCodeData, GetActivationCodeErrors, GetActivationCodeResponses, GetActivityStatsData, GetActivityStatsErrors, GetActivityStatsResponses, GetAdminOrgEntitlementsData, GetAdminOrgEntitlementsErrors, GetAdminOrgEntitlementsResponses, GetApiKeyData, GetApiKeyErrors, GetApiKeyResponses, GetBillingEntitlementsData, GetBillingEntitlementsErrors, GetBillingEntitlementsResponses, GetCacheData, GetCacheErrors, GetCacheResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetCatalogVersionData, GetCatalogVersionErrors, GetCatalogVersionResponses, GetContextData, GetContextErrors, GetContextResponses, GetDirectEntitlementData, GetDirectEntitlementErrors, GetDirectEntitlementResponses, GetEntitlementsData, GetEntitlementsErrors, GetEntitlementsResponses, GetLegacyModulesData, GetLegacyModulesErrors, GetLegacyModulesResponses, GetLegacySettingsData, GetLegacySettingsErrors, GetLegacySettingsResponses, GetMeData, GetMeErrors, GetMeResponses, GetModuleSelectionData, GetModuleSelectionErrors, GetModuleSelectionResponses, GetMyEntitlementsData, GetMyEntitlementsErrors, GetMyEntitlementsResponses, GetOrgEntitlementsData, GetOrgEntitlementsErrors, GetOrgEntitlementsResponses, GetOverrideData, GetOverrideErrors, GetOverrideResponses, GetPlatformRoleData, GetPlatformRoleErrors, GetPlatformRoleResponses, GetRequestData, GetRequestErrors, GetRequestResponses, GetRoleAssignmentData, GetRoleAssignmentErrors, GetRoleAssignmentResponses, GetRolloutData, GetRolloutErrors, GetRolloutReportData, GetRolloutReportErrors, GetRolloutReportResponses, GetRolloutResponses, GetSubscriptionData, GetSubscriptionErrors, GetSubscriptionResponses, GetTenantData, GetTenantErrors, GetTenantResponses, GetTierData, GetTierErrors, GetTierResponses, GetUserEntitlementData, GetUserEntitlementErrors, GetUserEntitlementResponses, GetUserEntitlementsPayloadData, GetUserEntitlementsPayloadErrors, GetUserEntitlementsPayloadResponses, GetUserTierData, GetUserTierErrors, GetUserTierResponses, GetWebhookData, GetWebhookErrors, GetWebhookResponses, GrantDirectEntitlementData, GrantDirectEntitlementErrors, GrantDirectEntitlementResponses, GrantUserEntitlementData, GrantUserEntitlementErrors, GrantUserEntitlementResponses, ImportLegacyData, ImportLegacyErrors, ImportLegacyResponses, ListActivationCodesData, ListActivationCodesErrors, ListActivationCodesResponses, ListApiKeysData, ListApiKeysErrors, ListApiKeysResponses, ListAuditEventsData, ListAuditEventsErrors, ListAuditEventsResponses, ListBundlesData, ListBundlesErrors, ListBundlesResponses, ListCatalogVersionsData, ListCatalogVersionsErrors, ListCatalogVersionsResponses, ListContextsData, ListContextsErrors, ListContextsResponses, ListDirectEntitlementsData, ListDirectEntitlementsErrors, ListDirectEntitlementsResponses, ListFeaturesData, ListFeaturesErrors, ListFeaturesResponses, ListGrantsData, ListGrantsErrors, ListGrantsResponses, ListGuardsData, ListGuardsErrors, ListGuardsResponses, ListLegacyDifferencesData, ListLegacyDifferencesErrors, ListLegacyDifferencesResponses, ListModulesData, ListModulesErrors, ListModulesResponses, ListOverrideExceptionsData, ListOverrideExceptionsErrors, ListOverrideExceptionsResponses, ListOverridesData, ListOverridesErrors, ListOverridesResponses, ListPlansData, ListPlansErrors, ListPlansResponses, ListPlatformRolesData, ListPlatformRolesErrors, ListPlatformRolesResponses, ListRequestsData, ListRequestsErrors, ListRequestsResponses, ListRoleAssignmentsData, ListRoleAssignmentsErrors, ListRoleAssignmentsResponses, ListRolesData, ListRolesErrors, ListRolesResponses, ListRoutesData, ListRoutesErrors, ListRoutesResponses, ListSeatsData, ListSeatsErrors, ListSeatsResponses, ListSubscriptionsData, ListSubscriptionsErrors, ListSubscriptionsResponses, ListTenantsData, ListTenantsErrors, ListTenantsResponses, ListUsageData, ListUsageErrors, ListUsageResponses, ListUserEntitlementsData, ListUserEntitlementsErrors, ListUserEntitlementsResponses, ListUserUsageData, ListUserUsageErrors, ListUserUsageResponses, ListWebhookDeliveriesData, ListWebhookDeliveriesErrors, ListWebhookDeliveriesResponses, ListWebhooksData, ListWebhooksErrors, ListWebhooksResponses, MigrateSubscriptionData, MigrateSubscriptionErrors, MigrateSubscriptionResponses, PutAdminOrgEntitlementsData, PutAdminOrgEntitlementsErrors, PutAdminOrgEntitlementsResponses, PutContextData, PutContextErrors, PutContextResponses, PutOverrideData, PutOverrideErrors, PutOverrideResponses, ReapplyCatalogVersionData, ReapplyCatalogVersionErrors, ReapplyCatalogVersionResponses, RecordActivityData, RecordActivityErrors, RecordActivityResponses, RecordUsageData, RecordUsageErrors, RecordUsageResponses, RedeemActivationCodeData, RedeemActivationCodeErrors, RedeemActivationCodeResponses, RefreshCacheData, RefreshCacheErrors, RefreshCacheResponses, ReleaseReservationData, ReleaseReservationErrors, ReleaseReservationResponses, ReleaseSeatData, ReleaseSeatErrors, ReleaseSeatResponses, RemoveTierData, RemoveTierErrors, RemoveTierResponses, RemoveUserTierData, RemoveUserTierErrors, RemoveUserTierResponses, ResendWebhookDeliveryData, ResendWebhookDeliveryErrors, ResendWebhookDeliveryResponses, ReserveUsageData, ReserveUsageErrors, ReserveUsageResponses, RevokeActivationCodeData, RevokeActivationCodeErrors, RevokeActivationCodeResponses, RevokeApiKeyData, RevokeApiKeyErrors, RevokeApiKeyResponses, RotateApiKeyData, RotateApiKeyErrors, RotateApiKeyResponses, RotateWebhookSecretData, RotateWebhookSecretErrors, RotateWebhookSecretResponses, RouteCoverageData, RouteCoverageErrors, RouteCoverageResponses, RunExpiryData, RunExpiryErrors, RunExpiryResponses, SelectModulesData, SelectModulesErrors, SelectModulesResponses, SetGrantData, SetGrantErrors, SetGrantResponses, SetLegacySettingsData, SetLegacySettingsErrors, SetLegacySettingsResponses, SetRolloutData, SetRolloutErrors, SetRolloutResponses, SetTierData, SetTierErrors, SetTierResponses, SettleReservationData, SettleReservationErrors, SettleReservationResponses, SetUserTierData, SetUserTierErrors, SetUserTierResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, TestWebhookData, TestWebhookErrors, TestWebhookResponses, TransferSeatData, TransferSeatErrors, TransferSeatResponses, UpdateDirectEntitlementData, UpdateDirectEntitlementErrors, UpdateDirectEntitlementResponses, UpdateOverrideData, UpdateOverrideErrors, UpdateOverrideResponses, UpdateSubscriptionData, UpdateSubscriptionErrors, UpdateSubscriptionResponses, UpdateTenantData, UpdateTenantErrors, UpdateTenantResponses, UpdateUserEntitlementData, UpdateUserEntitlementErrors, UpdateUserEntitlementResponses, UpdateWebhookData, UpdateWebhookErrors, UpdateWebhookResponses, WithdrawRequestData, WithdrawRequestErrors, WithdrawRequestResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -283,6 +283,70 @@ export const listGuards = <ThrowOnError extends boolean = false>(options?: Optio
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
     url: '/api/v1/admin/guards',
     ...options
+});
+
+/**
+ * Read how legacy maps are kept
+ */
+export const getLegacySettings = <ThrowOnError extends boolean = false>(options?: Options<GetLegacySettingsData, ThrowOnError>): RequestResult<GetLegacySettingsResponses, GetLegacySettingsErrors, ThrowOnError> => (options?.client ?? client).get<GetLegacySettingsResponses, GetLegacySettingsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/legacy',
+    ...options
+});
+
+/**
+ * Say how legacy maps are kept
+ *
+ * Replaces all settings: without `names`, modules are called by their keys.
+ */
+export const setLegacySettings = <ThrowOnError extends boolean = false>(options: Options<SetLegacySettingsData, ThrowOnError>): RequestResult<SetLegacySettingsResponses, SetLegacySettingsErrors, ThrowOnError> => (options.client ?? client).put<SetLegacySettingsResponses, SetLegacySettingsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/legacy',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Compare legacy maps with grants
+ *
+ * Every module that the map of a tenant and its grants disagree about, by tenant. A page may hold
+ * fewer tenants than asked for, even none: `next_cursor` says whether there is more to look at.
+ */
+export const listLegacyDifferences = <ThrowOnError extends boolean = false>(options?: Options<ListLegacyDifferencesData, ThrowOnError>): RequestResult<ListLegacyDifferencesResponses, ListLegacyDifferencesErrors, ThrowOnError> => (options?.client ?? client).get<ListLegacyDifferencesResponses, ListLegacyDifferencesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/legacy/consistency',
+    ...options
+});
+
+/**
+ * Export legacy maps
+ *
+ * The maps of all tenants that have one, in the old shape, up to 1,000 at once: as JSON, or as
+ * CSV where `Accept` says so. Each page can be imported as it is.
+ */
+export const exportLegacy = <ThrowOnError extends boolean = false>(options?: Options<ExportLegacyData, ThrowOnError>): RequestResult<ExportLegacyResponses, ExportLegacyErrors, ThrowOnError> => (options?.client ?? client).get<ExportLegacyResponses, ExportLegacyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/legacy/export',
+    ...options
+});
+
+/**
+ * Import legacy maps
+ *
+ * The maps of all tenants that it names, as JSON or CSV, up to 5,000 of them: each takes the
+ * place of the present one. All or nothing, and every fault is named with its place.
+ */
+export const importLegacy = <ThrowOnError extends boolean = false>(options: Options<ImportLegacyData, ThrowOnError>): RequestResult<ImportLegacyResponses, ImportLegacyErrors, ThrowOnError> => (options.client ?? client).post<ImportLegacyResponses, ImportLegacyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/legacy/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**
@@ -630,6 +694,15 @@ export const setGrant = <ThrowOnError extends boolean = false>(options: Options<
 });
 
 /**
+ * Read a tenant's legacy map
+ */
+export const getLegacyModules = <ThrowOnError extends boolean = false>(options: Options<GetLegacyModulesData, ThrowOnError>): RequestResult<GetLegacyModulesResponses, GetLegacyModulesErrors, ThrowOnError> => (options.client ?? client).get<GetLegacyModulesResponses, GetLegacyModulesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/tenants/{tenant}/legacy-modules',
+    ...options
+});
+
+/**
  * Read a tenant's selection of modules
  */
 export const getModuleSelection = <ThrowOnError extends boolean = false>(options: Options<GetModuleSelectionData, ThrowOnError>): RequestResult<GetModuleSelectionResponses, GetModuleSelectionErrors, ThrowOnError> => (options.client ?? client).get<GetModuleSelectionResponses, GetModuleSelectionErrors, ThrowOnError>({
@@ -718,6 +791,111 @@ export const migrateSubscription = <ThrowOnError extends boolean = false>(option
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * List webhooks
+ */
+export const listWebhooks = <ThrowOnError extends boolean = false>(options?: Options<ListWebhooksData, ThrowOnError>): RequestResult<ListWebhooksResponses, ListWebhooksErrors, ThrowOnError> => (options?.client ?? client).get<ListWebhooksResponses, ListWebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks',
+    ...options
+});
+
+/**
+ * Make a webhook
+ *
+ * Its secret is shown this once.
+ */
+export const createWebhook = <ThrowOnError extends boolean = false>(options: Options<CreateWebhookData, ThrowOnError>): RequestResult<CreateWebhookResponses, CreateWebhookErrors, ThrowOnError> => (options.client ?? client).post<CreateWebhookResponses, CreateWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Remove a webhook
+ *
+ * What waits for it is not sent any more.
+ */
+export const deleteWebhook = <ThrowOnError extends boolean = false>(options: Options<DeleteWebhookData, ThrowOnError>): RequestResult<DeleteWebhookResponses, DeleteWebhookErrors, ThrowOnError> => (options.client ?? client).delete<DeleteWebhookResponses, DeleteWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Read a webhook
+ */
+export const getWebhook = <ThrowOnError extends boolean = false>(options: Options<GetWebhookData, ThrowOnError>): RequestResult<GetWebhookResponses, GetWebhookErrors, ThrowOnError> => (options.client ?? client).get<GetWebhookResponses, GetWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Change a webhook
+ */
+export const updateWebhook = <ThrowOnError extends boolean = false>(options: Options<UpdateWebhookData, ThrowOnError>): RequestResult<UpdateWebhookResponses, UpdateWebhookErrors, ThrowOnError> => (options.client ?? client).patch<UpdateWebhookResponses, UpdateWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List what was sent to a webhook, and what waits
+ *
+ * Newest first.
+ */
+export const listWebhookDeliveries = <ThrowOnError extends boolean = false>(options: Options<ListWebhookDeliveriesData, ThrowOnError>): RequestResult<ListWebhookDeliveriesResponses, ListWebhookDeliveriesErrors, ThrowOnError> => (options.client ?? client).get<ListWebhookDeliveriesResponses, ListWebhookDeliveriesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}/deliveries',
+    ...options
+});
+
+/**
+ * Send a message once more
+ *
+ * With the same `webhook-id`, whatever became of it.
+ */
+export const resendWebhookDelivery = <ThrowOnError extends boolean = false>(options: Options<ResendWebhookDeliveryData, ThrowOnError>): RequestResult<ResendWebhookDeliveryResponses, ResendWebhookDeliveryErrors, ThrowOnError> => (options.client ?? client).post<ResendWebhookDeliveryResponses, ResendWebhookDeliveryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}/deliveries/{delivery}/resend',
+    ...options
+});
+
+/**
+ * Replace a webhook's secret
+ *
+ * Messages are signed with both for a while, so that the receiver can change over.
+ */
+export const rotateWebhookSecret = <ThrowOnError extends boolean = false>(options: Options<RotateWebhookSecretData, ThrowOnError>): RequestResult<RotateWebhookSecretResponses, RotateWebhookSecretErrors, ThrowOnError> => (options.client ?? client).post<RotateWebhookSecretResponses, RotateWebhookSecretErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}/secret',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Send a test message
+ *
+ * Of the type `webhook.test`, whatever events the webhook names.
+ */
+export const testWebhook = <ThrowOnError extends boolean = false>(options: Options<TestWebhookData, ThrowOnError>): RequestResult<TestWebhookResponses, TestWebhookErrors, ThrowOnError> => (options.client ?? client).post<TestWebhookResponses, TestWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'X-API-Key', type: 'apiKey' }],
+    url: '/api/v1/admin/webhooks/{id}/test',
+    ...options
 });
 
 /**

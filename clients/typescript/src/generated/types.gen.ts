@@ -348,6 +348,14 @@ export type ApiKey = {
      */
     old_secret_until: string | null;
     /**
+     * How many of them at once.
+     */
+    rate_burst: number | null;
+    /**
+     * How many requests a second its bearer may send, where that differs from the settings.
+     */
+    rate_per_second: number | null;
+    /**
      * Refused since.
      */
     revoked_at: string | null;
@@ -1675,6 +1683,23 @@ export type IssuedApiKey = {
 };
 
 /**
+ * IssuedWebhook
+ *
+ * A webhook with a secret that was just made.
+ */
+export type IssuedWebhook = {
+    /**
+     * What its messages are signed with, shown this once; null where the same request was answered
+     * before.
+     */
+    secret: string | null;
+    /**
+     * The webhook.
+     */
+    webhook: Webhook & unknown;
+};
+
+/**
  * JudgedRoute
  *
  * A route of the application, and the route of the catalog that judges it.
@@ -1744,6 +1769,179 @@ export type Layer = {
      * The value it carries.
      */
     value: unknown;
+};
+
+/**
+ * LegacyChange
+ *
+ * What an import changes for a tenant, in old names.
+ */
+export type LegacyChange = {
+    /**
+     * Its map afterwards.
+     */
+    after: {
+        [key: string]: boolean;
+    };
+    /**
+     * Its map before.
+     */
+    before: {
+        [key: string]: boolean;
+    };
+    /**
+     * By module: true where it is granted, false where its grant is taken back.
+     */
+    grants: {
+        [key: string]: boolean;
+    };
+    /**
+     * Which one.
+     */
+    tenant: string;
+};
+
+/**
+ * LegacyDifference
+ *
+ * A module that the map of a tenant and its grants disagree about.
+ */
+export type LegacyDifference = {
+    /**
+     * What the grant says; null where there is none. A module that needs none is on.
+     */
+    granted: boolean | null;
+    /**
+     * In which way they disagree.
+     */
+    kind: 'only_legacy' | 'only_grant' | 'value_differs';
+    /**
+     * What the map says; null where it doesn't name the module.
+     */
+    legacy: boolean | null;
+    /**
+     * The module.
+     */
+    module: string;
+    /**
+     * What the older application calls it.
+     */
+    name: string;
+};
+
+/**
+ * LegacyDifferences
+ *
+ * The differences of a tenant.
+ */
+export type LegacyDifferences = {
+    /**
+     * By module; at least one.
+     */
+    differences: Array<LegacyDifference>;
+    /**
+     * Whose.
+     */
+    tenant: string;
+};
+
+/**
+ * LegacyImport
+ *
+ * What an import did, or would do.
+ */
+export type LegacyImport = {
+    /**
+     * Who would gain and lose what; null where it was written.
+     */
+    access: (AccessDiff & unknown) | null;
+    /**
+     * Whether grants are made and taken back as well.
+     */
+    apply: boolean;
+    /**
+     * For how many of them something changes.
+     */
+    changed: number;
+    /**
+     * The first 200 of those that change.
+     */
+    changes: Array<LegacyChange>;
+    /**
+     * True where nothing was written, because only a preview was asked for.
+     */
+    dry_run: boolean;
+    /**
+     * How many grants are made or taken back.
+     */
+    grants: number;
+    /**
+     * How many tenants were named.
+     */
+    tenants: number;
+};
+
+/**
+ * LegacyModules
+ *
+ * The map of one tenant.
+ */
+export type LegacyModules = {
+    /**
+     * Whether each module is on, by its old name; what isn't named is off.
+     */
+    enabled_modules: {
+        [key: string]: boolean;
+    };
+    /**
+     * Whose.
+     */
+    tenant: string;
+};
+
+/**
+ * LegacySettings
+ *
+ * How the maps are kept.
+ */
+export type LegacySettings = {
+    /**
+     * Whether they follow the grants.
+     */
+    dual_write: boolean;
+    /**
+     * What the older application calls modules.
+     */
+    names: {
+        [key: string]: string;
+    };
+    /**
+     * When the settings were last changed; null while they never were.
+     */
+    updated_at: string | null;
+    /**
+     * By whom.
+     */
+    updated_by: string | null;
+};
+
+/**
+ * LegacySettingsBody
+ *
+ * How the maps are to be kept, in place of the present settings.
+ */
+export type LegacySettingsBody = {
+    /**
+     * Whether each change of a tenant's module grants is written into its map too, in the same
+     * transaction.
+     */
+    dual_write: boolean;
+    /**
+     * What the older application calls modules, where that is not their key: `{OLD: MODULE}`.
+     */
+    names?: {
+        [key: string]: string;
+    };
 };
 
 /**
@@ -2025,6 +2223,15 @@ export type NewApiKey = {
      */
     name: string;
     /**
+     * How many of them at once: 1 to 1000000, as many as in a second if left out.
+     */
+    rate_burst?: number | null;
+    /**
+     * How many requests a second its bearer may send, where that differs from what the settings
+     * say: 1 to 1000000.
+     */
+    rate_per_second?: number | null;
+    /**
      * What its bearer may do.
      */
     role: 'super_admin' | 'support' | 'auditor' | 'service' | 'tenant_admin' | 'tenant_user';
@@ -2260,6 +2467,30 @@ export type NewUserEntitlement = {
      * Who.
      */
     user: string;
+};
+
+/**
+ * NewWebhook
+ *
+ * A webhook to be made.
+ */
+export type NewWebhook = {
+    /**
+     * For people.
+     */
+    description?: string | null;
+    /**
+     * Beginnings of names of audit events; all events where there is none.
+     */
+    events?: Array<string> | null;
+    /**
+     * Only events about this tenant.
+     */
+    tenant?: string | null;
+    /**
+     * Where messages are sent.
+     */
+    url: string;
 };
 
 /**
@@ -2503,6 +2734,22 @@ export type PageContext = {
 };
 
 /**
+ * Page_LegacyDifferences
+ *
+ * A page of a list.
+ */
+export type PageLegacyDifferences = {
+    /**
+     * The items.
+     */
+    items: Array<LegacyDifferences>;
+    /**
+     * For the next page; `null` on the last.
+     */
+    next_cursor: string | null;
+};
+
+/**
  * Page_Override
  *
  * A page of a list.
@@ -2640,6 +2887,38 @@ export type PageUserEntitlement = {
      * The items.
      */
     items: Array<UserEntitlement>;
+    /**
+     * For the next page; `null` on the last.
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * Page_Webhook
+ *
+ * A page of a list.
+ */
+export type PageWebhook = {
+    /**
+     * The items.
+     */
+    items: Array<Webhook>;
+    /**
+     * For the next page; `null` on the last.
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * Page_WebhookDelivery
+ *
+ * A page of a list.
+ */
+export type PageWebhookDelivery = {
+    /**
+     * The items.
+     */
+    items: Array<WebhookDelivery>;
     /**
      * For the next page; `null` on the last.
      */
@@ -3501,6 +3780,18 @@ export type SeatTransfer = {
 };
 
 /**
+ * SecretRotation
+ *
+ * How a secret is replaced.
+ */
+export type SecretRotation = {
+    /**
+     * How long the present secret signs too, in seconds: 86400 if left out.
+     */
+    overlap_seconds?: number | null;
+};
+
+/**
  * SectionDiff
  *
  * What is different in one section.
@@ -4199,6 +4490,154 @@ export type UserEntitlementPatch = {
      * `active`, `suspended` or `revoked`.
      */
     status?: 'active' | 'suspended' | 'revoked' | 'expired' | null;
+};
+
+/**
+ * Webhook
+ *
+ * A webhook without its secret.
+ */
+export type Webhook = {
+    /**
+     * When it was made.
+     */
+    created_at: string;
+    /**
+     * By whom.
+     */
+    created_by: string;
+    /**
+     * For people.
+     */
+    description: string;
+    /**
+     * Since when not.
+     */
+    disabled_at: string | null;
+    /**
+     * Why not: `by_hand`, `exhausted`, `gone` or `backlog`.
+     */
+    disabled_reason: string | null;
+    /**
+     * Whether messages are sent.
+     */
+    enabled: boolean;
+    /**
+     * Beginnings of names of audit events; all events where there is none.
+     */
+    events: Array<string>;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * Until when the secret before the present one signs too.
+     */
+    old_secret_until: string | null;
+    /**
+     * Only events about this tenant.
+     */
+    tenant: string | null;
+    /**
+     * When it was last changed.
+     */
+    updated_at: string;
+    /**
+     * Where messages are sent.
+     */
+    url: string;
+};
+
+/**
+ * WebhookAttempt
+ *
+ * One attempt.
+ */
+export type WebhookAttempt = {
+    /**
+     * When it began.
+     */
+    at: string;
+    /**
+     * `delivered`, `refused`, `gone`, `timeout`, `unreachable` or `forbidden`.
+     */
+    outcome: string;
+    /**
+     * What the receiver answered.
+     */
+    status: number | null;
+    /**
+     * How long it took, in milliseconds.
+     */
+    took_ms: number;
+};
+
+/**
+ * WebhookDelivery
+ *
+ * One message, and what became of it.
+ */
+export type WebhookDelivery = {
+    /**
+     * The latest attempts, oldest first.
+     */
+    attempts: Array<WebhookAttempt>;
+    /**
+     * When it was made.
+     */
+    created_at: string;
+    /**
+     * When it was over.
+     */
+    ended_at: string | null;
+    /**
+     * The name of the audit event.
+     */
+    event: string;
+    /**
+     * Its `webhook-id`, the same in each attempt.
+     */
+    id: string;
+    /**
+     * When it is tried next; null where it is over, or waits for one before it.
+     */
+    next_attempt_at: string | null;
+    /**
+     * What is sent.
+     */
+    payload: unknown;
+    /**
+     * `waiting`, `delivered` or `failed`.
+     */
+    state: string;
+    /**
+     * Whose tenant it is about.
+     */
+    tenant: string | null;
+};
+
+/**
+ * WebhookPatch
+ *
+ * What is to change about a webhook; what is left out stays.
+ */
+export type WebhookPatch = {
+    /**
+     * Another description.
+     */
+    description?: string | null;
+    /**
+     * Whether messages are sent. One that is enabled again goes on with what waits.
+     */
+    enabled?: boolean | null;
+    /**
+     * Other events, in place of the present ones.
+     */
+    events?: Array<string> | null;
+    /**
+     * Another address.
+     */
+    url?: string | null;
 };
 
 export type GetBillingEntitlementsData = {
@@ -5343,6 +5782,263 @@ export type ListGuardsResponses = {
 };
 
 export type ListGuardsResponse = ListGuardsResponses[keyof ListGuardsResponses];
+
+export type GetLegacySettingsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/admin/legacy';
+};
+
+export type GetLegacySettingsErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type GetLegacySettingsError = GetLegacySettingsErrors[keyof GetLegacySettingsErrors];
+
+export type GetLegacySettingsResponses = {
+    /**
+     * OK
+     */
+    200: LegacySettings;
+};
+
+export type GetLegacySettingsResponse = GetLegacySettingsResponses[keyof GetLegacySettingsResponses];
+
+export type SetLegacySettingsData = {
+    body: LegacySettingsBody;
+    headers?: {
+        /**
+         * The tag of the settings that were looked at.
+         */
+        'If-Match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/admin/legacy';
+};
+
+export type SetLegacySettingsErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    412: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type SetLegacySettingsError = SetLegacySettingsErrors[keyof SetLegacySettingsErrors];
+
+export type SetLegacySettingsResponses = {
+    /**
+     * OK
+     */
+    200: LegacySettings;
+};
+
+export type SetLegacySettingsResponse = SetLegacySettingsResponses[keyof SetLegacySettingsResponses];
+
+export type ListLegacyDifferencesData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * How many at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/legacy/consistency';
+};
+
+export type ListLegacyDifferencesErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ListLegacyDifferencesError = ListLegacyDifferencesErrors[keyof ListLegacyDifferencesErrors];
+
+export type ListLegacyDifferencesResponses = {
+    /**
+     * OK
+     */
+    200: PageLegacyDifferences;
+};
+
+export type ListLegacyDifferencesResponse = ListLegacyDifferencesResponses[keyof ListLegacyDifferencesResponses];
+
+export type ExportLegacyData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * From the `Link` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/legacy/export';
+};
+
+export type ExportLegacyErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    406: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ExportLegacyError = ExportLegacyErrors[keyof ExportLegacyErrors];
+
+export type ExportLegacyResponses = {
+    /**
+     * A page of maps, which can be imported as it is
+     */
+    200: {
+        [key: string]: unknown;
+    };
+};
+
+export type ExportLegacyResponse = ExportLegacyResponses[keyof ExportLegacyResponses];
+
+export type ImportLegacyData = {
+    /**
+     * Maps of modules by tenant: `{"tenants": {TENANT: {NAME: BOOLEAN}}}` or `{"tenants": [{"tenant", "enabled_modules"}]}`; or CSV with the columns `tenant` and one for each module, or `tenant,module,enabled`.
+     */
+    body: {
+        [key: string]: unknown;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Grant modules that are on, and take back grants on those that are off.
+         */
+        apply?: boolean;
+        /**
+         * Only say what would change, and who would gain and lose what.
+         */
+        dry_run?: boolean;
+        /**
+         * How many changes of access of a dry run at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page of the dry run before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/legacy/import';
+};
+
+export type ImportLegacyErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ImportLegacyError = ImportLegacyErrors[keyof ImportLegacyErrors];
+
+export type ImportLegacyResponses = {
+    /**
+     * OK
+     */
+    200: LegacyImport;
+};
+
+export type ImportLegacyResponse = ImportLegacyResponses[keyof ImportLegacyResponses];
 
 export type ListModulesData = {
     body?: never;
@@ -7046,6 +7742,48 @@ export type SetGrantResponses = {
 
 export type SetGrantResponse = SetGrantResponses[keyof SetGrantResponses];
 
+export type GetLegacyModulesData = {
+    body?: never;
+    path: {
+        /**
+         * The tenant.
+         */
+        tenant: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/tenants/{tenant}/legacy-modules';
+};
+
+export type GetLegacyModulesErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type GetLegacyModulesError = GetLegacyModulesErrors[keyof GetLegacyModulesErrors];
+
+export type GetLegacyModulesResponses = {
+    /**
+     * OK
+     */
+    200: LegacyModules;
+};
+
+export type GetLegacyModulesResponse = GetLegacyModulesResponses[keyof GetLegacyModulesResponses];
+
 export type GetModuleSelectionData = {
     body?: never;
     path: {
@@ -7510,6 +8248,474 @@ export type MigrateSubscriptionResponses = {
 };
 
 export type MigrateSubscriptionResponse = MigrateSubscriptionResponses[keyof MigrateSubscriptionResponses];
+
+export type ListWebhooksData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * How many at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/webhooks';
+};
+
+export type ListWebhooksErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ListWebhooksError = ListWebhooksErrors[keyof ListWebhooksErrors];
+
+export type ListWebhooksResponses = {
+    /**
+     * OK
+     */
+    200: PageWebhook;
+};
+
+export type ListWebhooksResponse = ListWebhooksResponses[keyof ListWebhooksResponses];
+
+export type CreateWebhookData = {
+    body: NewWebhook;
+    headers?: {
+        /**
+         * The same key and body get the first answer again, without the secret.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/api/v1/admin/webhooks';
+};
+
+export type CreateWebhookErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type CreateWebhookError = CreateWebhookErrors[keyof CreateWebhookErrors];
+
+export type CreateWebhookResponses = {
+    /**
+     * Created
+     */
+    201: IssuedWebhook;
+};
+
+export type CreateWebhookResponse = CreateWebhookResponses[keyof CreateWebhookResponses];
+
+export type DeleteWebhookData = {
+    body?: never;
+    headers?: {
+        /**
+         * The tag of the state that was looked at.
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}';
+};
+
+export type DeleteWebhookErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    412: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type DeleteWebhookError = DeleteWebhookErrors[keyof DeleteWebhookErrors];
+
+export type DeleteWebhookResponses = {
+    /**
+     * Done
+     */
+    204: void;
+};
+
+export type DeleteWebhookResponse = DeleteWebhookResponses[keyof DeleteWebhookResponses];
+
+export type GetWebhookData = {
+    body?: never;
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}';
+};
+
+export type GetWebhookErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type GetWebhookError = GetWebhookErrors[keyof GetWebhookErrors];
+
+export type GetWebhookResponses = {
+    /**
+     * OK
+     */
+    200: Webhook;
+};
+
+export type GetWebhookResponse = GetWebhookResponses[keyof GetWebhookResponses];
+
+export type UpdateWebhookData = {
+    body: WebhookPatch;
+    headers?: {
+        /**
+         * The tag of the state that was edited.
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}';
+};
+
+export type UpdateWebhookErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    412: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type UpdateWebhookError = UpdateWebhookErrors[keyof UpdateWebhookErrors];
+
+export type UpdateWebhookResponses = {
+    /**
+     * OK
+     */
+    200: Webhook;
+};
+
+export type UpdateWebhookResponse = UpdateWebhookResponses[keyof UpdateWebhookResponses];
+
+export type ListWebhookDeliveriesData = {
+    body?: never;
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * How many at most.
+         */
+        limit?: number;
+        /**
+         * The `next_cursor` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/api/v1/admin/webhooks/{id}/deliveries';
+};
+
+export type ListWebhookDeliveriesErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ListWebhookDeliveriesError = ListWebhookDeliveriesErrors[keyof ListWebhookDeliveriesErrors];
+
+export type ListWebhookDeliveriesResponses = {
+    /**
+     * OK
+     */
+    200: PageWebhookDelivery;
+};
+
+export type ListWebhookDeliveriesResponse = ListWebhookDeliveriesResponses[keyof ListWebhookDeliveriesResponses];
+
+export type ResendWebhookDeliveryData = {
+    body?: never;
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+        /**
+         * The message.
+         */
+        delivery: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}/deliveries/{delivery}/resend';
+};
+
+export type ResendWebhookDeliveryErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type ResendWebhookDeliveryError = ResendWebhookDeliveryErrors[keyof ResendWebhookDeliveryErrors];
+
+export type ResendWebhookDeliveryResponses = {
+    /**
+     * OK
+     */
+    200: WebhookDelivery;
+};
+
+export type ResendWebhookDeliveryResponse = ResendWebhookDeliveryResponses[keyof ResendWebhookDeliveryResponses];
+
+export type RotateWebhookSecretData = {
+    body: SecretRotation;
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}/secret';
+};
+
+export type RotateWebhookSecretErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type RotateWebhookSecretError = RotateWebhookSecretErrors[keyof RotateWebhookSecretErrors];
+
+export type RotateWebhookSecretResponses = {
+    /**
+     * OK
+     */
+    200: IssuedWebhook;
+};
+
+export type RotateWebhookSecretResponse = RotateWebhookSecretResponses[keyof RotateWebhookSecretResponses];
+
+export type TestWebhookData = {
+    body?: never;
+    path: {
+        /**
+         * The webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/webhooks/{id}/test';
+};
+
+export type TestWebhookErrors = {
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type TestWebhookError = TestWebhookErrors[keyof TestWebhookErrors];
+
+export type TestWebhookResponses = {
+    /**
+     * OK
+     */
+    200: WebhookDelivery;
+};
+
+export type TestWebhookResponse = TestWebhookResponses[keyof TestWebhookResponses];
 
 export type CheckData = {
     body: Check;

@@ -96,6 +96,7 @@ fn retail() -> (World, TenantFacts) {
         billing: Billing::Subscription,
         demo: false,
         sandbox: false,
+        ahead: entitled::domain::time::Span::default(),
         attributes: Default::default(),
         created_at: at(),
         updated_at: at(),

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{keys::TenantKey, time::Timestamp};
+use crate::domain::{
+    keys::TenantKey,
+    time::{Span, Timestamp},
+};
 
 /// A customer organisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct Tenant {
     pub demo: bool,
     /// It has a clock of its own.
     pub sandbox: bool,
+    /// How far the clock of a sandbox is ahead of the service's; nothing for any other tenant.
+    #[serde(default)]
+    pub ahead: Span,
     /// The caller's own data about it; never interpreted.
     pub attributes: Map<String, Value>,
     /// When it was made.
@@ -30,6 +36,14 @@ pub struct Tenant {
     pub updated_at: Timestamp,
     /// The version of its row, for `ETag`.
     pub revision: u64,
+}
+
+impl Tenant {
+    /// What time it is for the tenant when it is `now` for the service.
+    #[must_use]
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        now + self.ahead
+    }
 }
 
 /// Who suspended a tenant, when and why.

@@ -59,7 +59,8 @@ impl Timestamp {
 }
 
 /// A length of time in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Span(i64);
 
 impl Span {
@@ -85,6 +86,12 @@ impl Span {
     #[must_use]
     pub fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// From one instant to a later one; nothing where it is earlier.
+    #[must_use]
+    pub fn between(from: Timestamp, to: Timestamp) -> Self {
+        Self(to.0.saturating_sub(from.0).max(0))
     }
 
     /// Whole seconds.

@@ -23,7 +23,7 @@ use crate::domain::{
     rollout::StoredRollout,
     subscriptions::SubscriptionStatus,
     tenants::{Billing, Tenant},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// What is the same for every tenant.
@@ -210,6 +210,7 @@ impl TenantFacts {
             billing: Billing::Direct,
             demo: false,
             sandbox: false,
+            ahead: Span::default(),
             attributes: serde_json::Map::new(),
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,

@@ -223,6 +223,8 @@ fn redeem(
 ) -> Result<(Subscription, Vec<Event>)> {
     let row = store::tenants::get(tx.read(), tenant)?;
     let code = redeemable(tx, tenant, digest)?;
+    // The code ends by the service's clock; what it gives begins by the tenant's.
+    tx.in_time_of(tenant)?;
     if row.suspension.is_some() {
         return Err(blocked("The tenant is suspended; the code was not used."));
     }

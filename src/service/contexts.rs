@@ -34,6 +34,7 @@ impl Service {
         actor.may_on(Permission::ContextsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let before = store::contexts::find(tx.read(), &tenant, &key)?;
             expected.check(before.as_ref().map(|found| found.revision))?;
             if RESERVED.contains(&key.kind.as_str()) {
@@ -105,6 +106,7 @@ impl Service {
         actor.may_on(Permission::ContextsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let before = found(tx.read(), &tenant, &key)?;
             expect_revision(expected, before.revision)?;
             if let Some(child) = store::contexts::child(tx.read(), &tenant, &key)? {

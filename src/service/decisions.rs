@@ -162,7 +162,8 @@ impl Service {
 
     async fn answer(&self, actor: &Actor, check: &Check, view: &mut View) -> Result<Checked> {
         let started = Instant::now();
-        let now = self.clock.now();
+        let real_now = self.clock.now();
+        let now = view.facts.tenant.time(real_now);
         let mut question = question(actor, check, &view.world.catalog)?;
         let at = match check.at {
             Some(at) if at < now => {
@@ -194,7 +195,7 @@ impl Service {
             self.record_bypass(actor, event).await?;
         }
         if let (Source::Override(id), None) = (&decision.source, check.at) {
-            self.uses.note(id, now);
+            self.uses.note(id, real_now);
         }
         if check.track && decision.allowed {
             self.track(view, person, &question, &decision.source);
@@ -235,7 +236,9 @@ impl Service {
                     ..Question::blank()
                 };
                 let subject = engine::Subject::new(&view.facts, person);
-                Some(engine::decide(&view.world, subject, &alone, at).source)
+                Some(
+                    engine::decide(&view.world, subject, &alone, view.facts.tenant.time(at)).source,
+                )
             }
         };
         let role = match alone.as_ref().unwrap_or(source) {

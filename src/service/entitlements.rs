@@ -84,10 +84,11 @@ impl Service {
             let (facts, person) = self.person(tenant, &user, None).await?;
             let counts = self.counts(Some(tenant), Some(&user)).await?;
             let whose = Whose { facts: &facts, person: Some(&person), counts };
-            return prepared(render, &world, whose, now).map(Arc::new);
+            return prepared(render, &world, whose, facts.tenant.time(now)).map(Arc::new);
         }
         let counts = self.counts(Some(tenant), None).await?;
         let cached = self.cached(tenant).await?;
+        let now = cached.get(tenant)?.tenant.time(now);
         if let Some(prepared) = cached.prepared.load_full()
             && prepared.holds(&world, &counts, now)
         {
@@ -134,6 +135,7 @@ impl Service {
             Some(user) => {
                 let (facts, person) = self.person(tenant, user, None).await?;
                 let (facts, person, counts) = (&*facts, Some(&person), &counts);
+                let now = facts.tenant.time(now);
                 Ok(entitlements(&world, engine::Subject { facts, person, counts }, now))
             }
             None => {

@@ -294,6 +294,7 @@ impl Service {
         let mut run = ExpiryRun::default();
         // Before it is recorded, so that each is told once and always in the same way.
         self.tell_boundaries(actor).await?;
+        let ahead = self.store.read(store::tenants::all_ahead).await?;
         for kind in KINDS {
             let mut last: Option<Due> = None;
             loop {
@@ -304,16 +305,23 @@ impl Service {
                 }
                 let until = self.clock.steady() + (kind.lead)(&self.policy);
                 let after = last.take();
-                let due =
-                    self.store.read(|tx| (kind.due)(tx, until, after.as_ref(), BATCH)).await?;
+                // Whose clock is ahead has ends among those that are still to come for others.
+                let furthest = until + ahead.values().copied().max().unwrap_or_default();
+                let mut due =
+                    self.store.read(|tx| (kind.due)(tx, furthest, after.as_ref(), BATCH)).await?;
+                let is_last = due.len() < BATCH;
+                // What could not be recorded is left behind, for the next run.
+                last = due.last().cloned();
+                due.retain(|due| {
+                    let ahead = due.tenant.as_ref().and_then(|tenant| ahead.get(tenant));
+                    due.at <= until + ahead.copied().unwrap_or_default()
+                });
                 for few in due.chunks(IN_FLIGHT) {
                     self.record_few(actor, kind, few, &mut run).await;
                 }
-                if due.len() < BATCH {
+                if is_last {
                     break;
                 }
-                // What could not be recorded is left behind, for the next run.
-                last = due.into_iter().next_back();
             }
         }
         metrics::counter!("entitlement_expiry_runs_total").increment(1);
@@ -339,6 +347,7 @@ impl Service {
                 if kind.about.is_some() && due.at <= store::outbox::told_until(tx.read())? {
                     tx.was_told();
                 }
+                due.tenant.as_ref().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
                 let events: Vec<Event> = match kind.record {
                     Record::Ends(record) => record(tx, &due)?.into_iter().collect(),
                     Record::Weighs(record) => record(tx, &memory, &due)?,
@@ -361,6 +370,7 @@ impl Service {
                 }
             }
         }
+        // By the service's clock; what a sandbox is ahead by makes nothing late.
         let lag = few.first().map_or(0, |due| self.clock.steady().micros() - due.at.micros());
         #[expect(clippy::cast_precision_loss, reason = "seconds for a graph")]
         metrics::gauge!("entitlement_expiry_lag_seconds").set((lag.max(0) as f64) / 1e6);

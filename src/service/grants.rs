@@ -104,6 +104,7 @@ impl Service {
         let (memory, release) = (self.memory.clone(), new.release);
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let catalog = current_catalog(tx)?;
             let before = store::grants::find(tx.read(), &tenant, &key)?;
             expected.check(before.as_ref().map(|grant| grant.revision))?;
@@ -128,6 +129,7 @@ impl Service {
         actor.may_on(Permission::GrantsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let Some(before) = store::grants::find(tx.read(), &tenant, &key)? else {
                 return Err(Error::NotFound { kind: "grant", key: key.to_string() });
             };
@@ -149,6 +151,7 @@ impl Service {
         let memory = self.memory.clone();
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let catalog = current_catalog(tx)?;
             let reason = selection.reason.clone();
             let wanted = wanted(&catalog, tx.now(), &tenant, selection)?;

@@ -56,6 +56,7 @@ pub mod roles;
 pub mod rollout;
 pub mod seats;
 pub mod subscriptions;
+pub mod tenant_clock;
 pub mod tenants;
 pub mod tiers;
 pub mod tokens;

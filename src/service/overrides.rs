@@ -170,6 +170,7 @@ impl Service {
             .change(actor, move |tx| {
                 let before = store::overrides::get(tx.read(), &id)?;
                 expect_revision(expected, before.revision)?;
+                tx.in_time_of(&before.exception.tenant)?;
                 expect_active(&before, tx.now())?;
                 let draft = patched(&before.exception, patch)?;
                 let exception = checked(tx, draft, policy.override_horizon)?;
@@ -219,6 +220,7 @@ impl Service {
         self.change(actor, move |tx| {
             let before = store::overrides::get(tx.read(), &id)?;
             expect_revision(expected, before.revision)?;
+            tx.in_time_of(&before.exception.tenant)?;
             expect_active(&before, tx.now())?;
             Ok(((), vec![end(tx, before, OverrideEnd::Removed)?]))
         })
@@ -240,7 +242,7 @@ impl Service {
         limit: usize,
     ) -> Result<Page<GovernedOverride>> {
         actor.reach(Permission::OverridesManage)?;
-        let now = self.clock.now();
+        let now = self.now_for(filter.tenant.as_ref()).await;
         let rows = self
             .store
             .read_long(move |tx| {
@@ -330,6 +332,7 @@ fn propose(
 /// The override that a draft describes, or all its faults.
 pub(super) fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
     let Draft { tenant, key, direction, value, expires_at, reason, way: _, mut faults } = draft;
+    tenant.as_ref().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
     let now = tx.now();
     let mut is_unknown = false;
     let value = match (&key, direction) {

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         contexts::ContextKey,
         keys::{TenantKey, UserKey},
+        time::Timestamp,
         usage::CountedFor,
     },
     engine::{Counts, Person, TenantFacts, UsageFacts, UserFacts},
@@ -40,6 +41,21 @@ impl Service {
             Loaded::Facts(facts) => Ok(tenants.keep(tenant, ticket, Cached::facts(facts))),
             Loaded::Damaged => Ok(tenants.keep(tenant, ticket, Cached::damaged())),
             Loaded::Missing => Err(Error::TenantNotFound(tenant.to_string())),
+        }
+    }
+
+    /// What time it is for a tenant, whose clock may be ahead if it is a sandbox.
+    pub async fn now_in(&self, tenant: &TenantKey) -> Timestamp {
+        let now = self.clock.now();
+        // Of one that isn't there, or can't be read, nothing is told that depends on it.
+        self.facts(tenant).await.map_or(now, |facts| facts.tenant.time(now))
+    }
+
+    /// The same for what may belong to no tenant.
+    pub async fn now_for(&self, tenant: Option<&TenantKey>) -> Timestamp {
+        match tenant {
+            Some(tenant) => self.now_in(tenant).await,
+            None => self.clock.now(),
         }
     }
 

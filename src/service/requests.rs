@@ -101,7 +101,7 @@ impl Service {
             filter.tenant = Some(own.clone());
             filter.kind = Some(RequestKind::Request);
         }
-        let now = self.clock.now();
+        let now = self.now_for(filter.tenant.as_ref()).await;
         let rows = self
             .store
             .read_long(move |tx| {
@@ -132,6 +132,7 @@ impl Service {
                     "Only who asked may withdraw a request; whoever decides may decline it.".into(),
                 ));
             }
+            tx.in_time_of(&request.tenant)?;
             expect_open(&request, tx.now())?;
             let ended = close(tx, request, RequestState::Withdrawn, Some(me), None)?;
             let reason = ended.reason.clone();
@@ -172,6 +173,7 @@ impl Service {
                 return Err(Error::Invalid { code: "INVALID_VALUE", faults });
             };
             let request = store::requests::get(tx.read(), &id)?;
+            tx.in_time_of(&request.tenant)?;
             expect_open(&request, tx.now())?;
             let state = RequestState::Declined;
             let declined = close(tx, request, state, Some(me), Some(reason.clone()))?;
@@ -262,6 +264,7 @@ fn approve(
 ) -> Result<(OverrideRequest, Vec<Event>)> {
     let Approving { expires_at, comment, mut faults } = approving;
     let request = store::requests::get(tx.read(), id)?;
+    tx.in_time_of(&request.tenant)?;
     expect_open(&request, tx.now())?;
     if request.requested_by.may_be(&me) {
         let detail = "Nobody approves their own request; have somebody else decide.".into();

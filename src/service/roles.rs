@@ -83,6 +83,7 @@ impl Service {
         self.change_once(actor, once, move |tx| {
             if let Some(tenant) = &tenant {
                 store::tenants::get(tx.read(), tenant)?;
+                tx.in_time_of(tenant)?;
             }
             let wanted = checked(tx, tenant, new, by)?;
             let mut events = Vec::new();
@@ -103,7 +104,7 @@ impl Service {
         id: &str,
     ) -> Result<RoleAssignment> {
         actor.may_on(Permission::RolesRead, tenant)?;
-        let now = self.clock.now();
+        let now = self.now_in(tenant).await;
         self.store
             .read(|tx| {
                 store::tenants::get(tx, tenant)?;
@@ -129,7 +130,7 @@ impl Service {
         limit: usize,
     ) -> Result<Page<RoleAssignment>> {
         actor.may_on(Permission::RolesRead, &tenant)?;
-        let now = self.clock.now();
+        let now = self.now_in(&tenant).await;
         let rows = self
             .store
             .read_long(move |tx| {
@@ -164,6 +165,7 @@ impl Service {
         actor.may_on(Permission::RolesWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let found = store::roles::find(tx.read(), &tenant, &id)?;
             let before = holding(found, tx.now(), &id)?;
             Ok(((), vec![end(tx, &before, "role.removed")?]))

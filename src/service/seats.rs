@@ -80,6 +80,7 @@ impl Service {
         let draw = Draw::of(actor, Permission::SeatsWrite, tenant, from)?;
         let (memory, by) = (self.memory.clone(), actor.principal.id.to_string());
         self.change(actor, move |tx| {
+            tx.in_time_of(&draw.pool)?;
             draw.expect_tree(tx.read())?;
             let world = world(tx, &memory)?;
             let expires_at = checked(&world.catalog, &key, draft, tx.now())?;
@@ -143,6 +144,7 @@ impl Service {
         let draw = Draw::of(actor, Permission::SeatsWrite, tenant, from)?;
         let (memory, by) = (self.memory.clone(), actor.principal.id.to_string());
         self.change_once(actor, once, move |tx| {
+            tx.in_time_of(&draw.pool)?;
             draw.expect_tree(tx.read())?;
             let draft = SeatDraft { faults, ..SeatDraft::default() };
             let world = world(tx, &memory)?;
@@ -181,7 +183,7 @@ impl Service {
     ) -> Result<(Vec<Pool>, Page<Seat, SeatCursor>)> {
         actor.may_on(Permission::SeatsRead, tenant)?;
         let (world, facts) = (self.world(), self.facts(tenant).await?);
-        let (now, tenant) = (self.clock.now(), tenant.clone());
+        let (now, tenant) = (self.now_in(tenant).await, tenant.clone());
         self.store
             .read_long(move |tx| {
                 let mut keys = store::seats::keys_in_use(tx, &tenant)?;

@@ -127,6 +127,7 @@ impl Service {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
         self.change_once(actor, once, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             assign(tx, &tenant, &new)
         })
         .await
@@ -144,6 +145,7 @@ impl Service {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let before = not_ended(tx.read(), &tenant, &id, tx.now())?;
             expect_revision(expected, before.revision)?;
             let mut after = patched(tx, &before, patch)?;
@@ -172,6 +174,7 @@ impl Service {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
+            tx.in_time_of(&tenant)?;
             let before = not_ended(tx.read(), &tenant, &id, tx.now())?;
             expect_revision(expected, before.revision)?;
             let mut migration = migrated(tx.read(), before.clone())?;

@@ -11,6 +11,7 @@ use crate::{
         checks::Reason,
         keys::{PlanKey, TenantKey},
         tenants::{Billing, Suspension, Tenant},
+        time::{Span, Timestamp},
     },
     engine::{
         TenantFacts,
@@ -78,6 +79,8 @@ pub struct TenantStanding {
     pub blocked_reason: Option<Reason>,
     /// The base plan that counts.
     pub plan: Option<PlanKey>,
+    /// What time it is for it; only a sandbox has a clock of its own.
+    pub clock: Option<Timestamp>,
     /// Its rows can't be read; it is closed.
     pub is_damaged: bool,
 }
@@ -105,6 +108,7 @@ impl Service {
                 billing,
                 demo,
                 sandbox,
+                ahead: Span::default(),
                 attributes,
                 created_at: tx.now(),
                 updated_at: tx.now(),
@@ -198,16 +202,18 @@ impl Service {
     }
 
     fn standing(&self, tx: &ReadTx<'_>, tenant: Tenant) -> Result<TenantStanding> {
-        let (world, now) = (self.world(), self.clock.now());
+        let (world, now) = (self.world(), tenant.time(self.clock.now()));
+        let clock = tenant.sandbox.then_some(now);
         Ok(match load_tenant(tx, &self.memory.shelf, &tenant.key, now)? {
             Loaded::Facts(facts) => TenantStanding {
                 blocked_reason: blocked_reason(&world, &facts, now),
                 plan: base_plan(&world, &facts, now),
                 tenant,
+                clock,
                 is_damaged: false,
             },
             Loaded::Missing | Loaded::Damaged => {
-                TenantStanding { tenant, blocked_reason: None, plan: None, is_damaged: true }
+                TenantStanding { tenant, blocked_reason: None, plan: None, clock, is_damaged: true }
             }
         })
     }
@@ -215,9 +221,11 @@ impl Service {
     /// Where a tenant stands that nothing was given to yet.
     #[must_use]
     pub fn standing_of_new(&self, tenant: Tenant) -> TenantStanding {
-        let facts = TenantFacts::new(tenant, Vec::new(), 0);
-        let blocked_reason = blocked_reason(&self.world(), &facts, self.clock.now());
-        TenantStanding { tenant: facts.tenant, blocked_reason, plan: None, is_damaged: false }
+        let (facts, now) = (TenantFacts::new(tenant, Vec::new(), 0), self.clock.now());
+        let blocked_reason = blocked_reason(&self.world(), &facts, now);
+        let (tenant, plan) = (facts.tenant, None);
+        let clock = tenant.sandbox.then_some(now);
+        TenantStanding { tenant, blocked_reason, plan, clock, is_damaged: false }
     }
 
     /// Changes what can change about a tenant.

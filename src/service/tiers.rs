@@ -51,7 +51,7 @@ impl Service {
     /// The tier that a user has now.
     pub async fn tier(&self, actor: &Actor, holder: &TierHolder) -> Result<Tier> {
         may(actor, Permission::TiersRead, holder)?;
-        let now = self.clock.now();
+        let now = self.now_for(holder.tenant.as_ref()).await;
         self.store
             .read(|tx| {
                 let TierHolder { tenant, user } = holder;
@@ -157,7 +157,10 @@ fn open_now(
     events: &mut Vec<Event>,
 ) -> Result<Option<Tier>> {
     let TierHolder { tenant, user } = holder;
-    tenant.iter().try_for_each(|tenant| store::tenants::get(tx.read(), tenant).map(drop))?;
+    tenant.iter().try_for_each(|tenant| {
+        store::tenants::get(tx.read(), tenant)?;
+        tx.in_time_of(tenant)
+    })?;
     let Some(open) = store::tiers::find_open(tx.read(), tenant.as_ref(), user)? else {
         return Ok(None);
     };

@@ -149,6 +149,7 @@ impl Service {
         self.change_once(actor, once, move |tx| {
             if let Some(tenant) = place.tenant() {
                 store::tenants::get(tx.read(), tenant)?;
+                tx.in_time_of(tenant)?;
             }
             let world = world(tx, &memory)?;
             let (user, key, expires_at, reason) = checked(&world.catalog, &place, draft, tx.now())?;
@@ -205,6 +206,7 @@ impl Service {
         let (memory, by) = (self.memory.clone(), actor.principal.id.to_string());
         self.change(actor, move |tx| {
             let before = found(store::user_entitlements::find(tx.read(), &id)?, &place, &id)?;
+            place.tenant().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
             expect_revision(expected, before.revision)?;
             match before.status_at(tx.now()) {
                 Status::Active | Status::Suspended => {}
@@ -264,7 +266,7 @@ impl Service {
         limit: usize,
     ) -> Result<Page<UserEntitlement>> {
         place.may_read(actor)?;
-        let now = self.clock.now();
+        let now = self.now_for(place.tenant()).await;
         let rows = self
             .store
             .read_long(move |tx| {

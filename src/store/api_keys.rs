@@ -114,7 +114,7 @@ pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<()> {
     tx.read
         .conn
         .prepare_cached("UPDATE api_keys SET revoked_at = :now WHERE id = :id")?
-        .execute(named_params! {":id": id, ":now": tx.now})?;
+        .execute(named_params! {":id": id, ":now": tx.real_now()})?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub fn append(tx: &WriteTx<'_>, provenance: &Provenance, event: &Event) -> Resul
     let previous = head(&tx.read)?.unwrap_or(Head { seq: 0, hash: GENESIS });
     let record = AuditRecord {
         seq: previous.seq + 1,
-        at: tx.now,
+        at: tx.real_now(),
         event: event.name.to_owned(),
         actor: provenance.actor.clone(),
         tenant: event.tenant.clone(),

@@ -153,7 +153,7 @@ pub fn advance(tx: &WriteTx<'_>, webhook: &str, lane: &str) -> Result<()> {
                  WHERE webhook = :webhook AND lane = :lane AND state = 'waiting'
                  ORDER BY seq LIMIT 1)",
         )?
-        .execute(named_params! {":now": tx.now, ":webhook": webhook, ":lane": lane})?;
+        .execute(named_params! {":now": tx.real_now(), ":webhook": webhook, ":lane": lane})?;
     tx.wake_senders();
     Ok(())
 }
@@ -180,7 +180,7 @@ pub fn go_on(tx: &WriteTx<'_>, webhook: &str) -> Result<()> {
                  SELECT min(seq) FROM webhook_deliveries INDEXED BY webhook_deliveries_waiting
                  WHERE webhook = :webhook AND state = 'waiting' GROUP BY lane)",
         )?
-        .execute(named_params! {":now": tx.now, ":webhook": webhook})?;
+        .execute(named_params! {":now": tx.real_now(), ":webhook": webhook})?;
     tx.wake_senders();
     Ok(())
 }

@@ -146,7 +146,7 @@ pub fn take_trial(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Grant>> {
              WHERE tenant = :tenant AND key = :key AND trial_recorded = 0 AND state = 'trial'
                AND trial_expires_at <= :now",
         )?
-        .execute(named_params! {":tenant": tenant, ":key": due.id, ":now": tx.now})?;
+        .execute(named_params! {":tenant": tenant, ":key": due.id, ":now": tx.now()})?;
     if marked == 0 {
         return Ok(None);
     }

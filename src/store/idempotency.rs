@@ -39,7 +39,7 @@ pub fn insert(
             ":key": key,
             ":fingerprint": fingerprint.as_slice(),
             ":result": result,
-            ":now": tx.now,
+            ":now": tx.real_now(),
         })?;
     Ok(())
 }

@@ -51,7 +51,12 @@ pub mod user_entitlements;
 pub mod webhooks;
 mod writer;
 
-use std::{cell::RefCell, collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    path::Path,
+    sync::Arc,
+};
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
@@ -73,7 +78,7 @@ use crate::{
         contexts::ContextKey,
         events::Change,
         keys::{TenantKey, UserKey},
-        time::Timestamp,
+        time::{Span, Timestamp},
         trials::{TrialKind, TrialStep},
     },
     error::{Error, Result, StorageFault},
@@ -97,7 +102,10 @@ pub struct ReadTx<'c> {
 /// The write lock, the instant of the change, and what it touches.
 pub struct WriteTx<'c> {
     read: ReadTx<'c>,
-    now: Timestamp,
+    /// When the change happens.
+    real: Timestamp,
+    /// What time it then is for whom it concerns.
+    now: Cell<Timestamp>,
     version: u64,
     touched: RefCell<Touched>,
 }
@@ -157,11 +165,29 @@ impl Touched {
     }
 }
 
-impl WriteTx<'_> {
-    /// The instant of the change, read after the lock was taken: commit order is time order.
+impl<'c> WriteTx<'c> {
+    fn new(conn: &'c Connection, now: Timestamp, version: u64) -> Self {
+        let (read, touched) = (ReadTx { conn }, RefCell::default());
+        Self { read, real: now, now: Cell::new(now), version, touched }
+    }
+
+    /// The instant of the change, read after the lock was taken: commit order is time order. Once
+    /// [`Self::in_time_of`] was called it is what time it is for that tenant.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.now.get()
+    }
+
+    /// The instant of the change, whosever clock counts.
+    #[must_use]
+    pub fn real_now(&self) -> Timestamp {
+        self.real
+    }
+
+    /// From here on the clock of `tenant` counts, which may be ahead if it is a sandbox.
+    pub fn in_time_of(&self, tenant: &TenantKey) -> Result<()> {
+        self.now.set(self.real + tenants::ahead(&self.read, tenant)?);
+        Ok(())
     }
 
     /// The version that this change makes.
@@ -172,7 +198,7 @@ impl WriteTx<'_> {
 
     /// A reading view that includes what this change has written.
     #[must_use]
-    pub fn read(&self) -> &ReadTx<'_> {
+    pub fn read(&self) -> &ReadTx<'c> {
         &self.read
     }
 
@@ -210,8 +236,10 @@ impl WriteTx<'_> {
         self.touched.borrow_mut().world = true;
     }
 
-    /// Something ends by itself at `at`: the expiry worker must not sleep past it.
+    /// Something ends by itself at `at`, by the clock that counts: the expiry worker must not sleep
+    /// past it.
     pub fn ends_at(&self, at: Timestamp) {
+        let at = at - Span::between(self.real, self.now());
         let mut touched = self.touched.borrow_mut();
         touched.ends_at = Some(touched.ends_at.map_or(at, |earliest| earliest.min(at)));
     }

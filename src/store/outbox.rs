@@ -81,7 +81,7 @@ fn append(
          VALUES (:at, :tenant, :version, :cause, :keys, :users, :effect)",
     )?
     .execute(named_params! {
-        ":at": tx.now,
+        ":at": tx.real_now(),
         ":tenant": tenant,
         ":version": Count(tx.version),
         ":cause": cause,
@@ -90,7 +90,7 @@ fn append(
         ":effect": Word(effect),
     })?;
     let seq = u64::try_from(conn.last_insert_rowid()).unwrap_or_default();
-    let (at, version) = (tx.now, tx.version);
+    let (at, version) = (tx.real_now(), tx.version);
     let change = Change { seq, at, tenant, version, cause, keys, users, effect };
     tx.touched.borrow_mut().changes.push(Arc::new(change));
     Ok(())

@@ -12,7 +12,7 @@ use std::{
 use rusqlite::{Connection, named_params};
 
 use super::{
-    OpenError, ReadTx, StoreOptions, WriteTx,
+    OpenError, StoreOptions, WriteTx,
     anchor::{self, AnchorError, Anchoring, Rollback},
     audit::{self, Provenance},
     backup::{self, BackupError, Contents, OnExisting, examine, folder, head_file, one_file},
@@ -142,19 +142,15 @@ fn write_down(
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let version = version.saturating_add(1);
-    let tx = WriteTx {
-        read: ReadTx { conn },
-        // Time never goes back, whatever the clock of the new machine says.
-        now: now.max(latest),
-        version: u64::try_from(version).unwrap_or_default(),
-        touched: Default::default(),
-    };
+    // Time never goes back, whatever the clock of the new machine says.
+    let at = now.max(latest);
+    let tx = WriteTx::new(conn, at, u64::try_from(version).unwrap_or_default());
     for event in events {
         audit::append(&tx, provenance, event)?;
     }
     conn.execute(
         "UPDATE service_state SET version = :version, latest_at = :now WHERE id = 1",
-        named_params! { ":version": version, ":now": tx.now },
+        named_params! { ":version": version, ":now": at },
     )?;
     let head = audit::last_row(&tx.read)?;
     conn.execute_batch("COMMIT")?;

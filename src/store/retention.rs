@@ -83,7 +83,7 @@ pub fn prune(
 ) -> Result<Option<(Option<Checkpoint>, Checkpoint)>> {
     let Some((last, rows)) = due(&tx.read, prunable)? else { return Ok(None) };
     let earlier = checkpoint(&tx.read)?;
-    let checkpoint = Checkpoint { last, at: tx.now, rows };
+    let checkpoint = Checkpoint { last, at: tx.real_now(), rows };
     let conn = tx.read.conn;
     let values = named_params! {
         ":seq": Count(last.seq),

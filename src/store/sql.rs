@@ -11,7 +11,7 @@ use crate::domain::{
         ContextId, ContextType, EntitlementKey, FeatureKey, ModuleKey, PlanKey, RoleKey, TenantKey,
         UserKey,
     },
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 macro_rules! key_columns {
@@ -53,6 +53,24 @@ impl FromSql for Timestamp {
         let us = value.as_i64()?;
         let at = Self::from_micros(us);
         if at.micros() == us { Ok(at) } else { Err(FromSqlError::OutOfRange(us)) }
+    }
+}
+
+impl ToSql for Span {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_micros().into())
+    }
+}
+
+impl FromSql for Span {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let us = value.as_i64()?;
+        let until = Timestamp::from_micros(us);
+        if until.micros() == us {
+            Ok(Self::between(Timestamp::EPOCH, until))
+        } else {
+            Err(FromSqlError::OutOfRange(us))
+        }
     }
 }
 

@@ -138,7 +138,7 @@ fn take(tx: &WriteTx<'_>, sql: &'static str, due: &Due) -> Result<Option<Subscri
         .read
         .conn
         .prepare_cached(sql)?
-        .execute(named_params! {":tenant": tenant, ":id": due.id, ":now": tx.now})?;
+        .execute(named_params! {":tenant": tenant, ":id": due.id, ":now": tx.now()})?;
     if marked == 0 {
         return Ok(None);
     }

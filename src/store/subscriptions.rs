@@ -174,7 +174,7 @@ pub fn insert(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":updated_at": subscription.updated_at,
             ":revision": Count(subscription.revision),
             ":tried": tried,
-            ":now": tx.now,
+            ":now": tx.now(),
         })?;
     ends(tx, subscription);
     usage_rechecks::queue_tenant(tx, &subscription.tenant)?;
@@ -212,7 +212,7 @@ pub fn update(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
             ":change_reason": subscription.change_reason,
             ":updated_at": subscription.updated_at,
             ":revision": Count(subscription.revision),
-            ":now": tx.now,
+            ":now": tx.now(),
         })?;
     ends(tx, subscription);
     usage_rechecks::queue_tenant(tx, &subscription.tenant)?;
@@ -223,7 +223,7 @@ pub fn update(tx: &WriteTx<'_>, subscription: &Subscription) -> Result<()> {
 fn ends(tx: &WriteTx<'_>, subscription: &Subscription) {
     let Subscription { effective_from, effective_to, trial_expires_at, .. } = subscription;
     let bounds = [Some(*effective_from), *effective_to, *trial_expires_at];
-    if let Some(next) = bounds.into_iter().flatten().filter(|at| *at > tx.now).min() {
+    if let Some(next) = bounds.into_iter().flatten().filter(|at| *at > tx.now()).min() {
         tx.ends_at(next);
     }
 }

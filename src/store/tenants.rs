@@ -1,5 +1,7 @@
 //! Tenants.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, Row, named_params};
 
 use super::{
@@ -10,6 +12,7 @@ use crate::{
     domain::{
         keys::TenantKey,
         tenants::{Suspension, Tenant},
+        time::Span,
     },
     error::{Error, Result},
 };
@@ -32,6 +35,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         created_at: row.get(10)?,
         updated_at: row.get(11)?,
         revision: row.get::<_, Count>(12)?.0,
+        ahead: row.get(14)?,
     })
 }
 
@@ -40,7 +44,7 @@ pub fn find_versioned(tx: &ReadTx<'_>, key: &TenantKey) -> rusqlite::Result<Opti
     tx.conn
         .prepare_cached(
             "SELECT tenant, name, parent, suspended_by, suspended_at, suspended_reason, billing,
-                    demo, sandbox, attributes, created_at, updated_at, revision, version
+                    demo, sandbox, attributes, created_at, updated_at, revision, version, clock_ahead
              FROM tenants WHERE tenant = :tenant",
         )?
         .query_row(named_params! {":tenant": key}, |row| {
@@ -80,7 +84,7 @@ pub fn list(
 ) -> Result<Vec<Tenant>> {
     let mut statement = tx.conn.prepare_cached(
         "SELECT tenant, name, parent, suspended_by, suspended_at, suspended_reason, billing,
-                demo, sandbox, attributes, created_at, updated_at, revision
+                demo, sandbox, attributes, created_at, updated_at, revision, version, clock_ahead
          FROM tenants
          WHERE tenant > :after
            AND (:text IS NULL OR instr(lower(tenant), lower(:text)) > 0
@@ -88,10 +92,10 @@ pub fn list(
            AND (:suspended IS NULL OR (suspended_at IS NOT NULL) = :suspended)
            AND (:plan IS NULL OR EXISTS (
                 SELECT 1 FROM subscriptions s
-                WHERE s.tenant = tenants.tenant AND s.effective_from <= :now
-                  AND :plan = CASE WHEN s.status = 'trialing' AND s.trial_expires_at <= :now
+                WHERE s.tenant = tenants.tenant AND s.effective_from <= :now + tenants.clock_ahead
+                  AND :plan = CASE WHEN s.status = 'trialing' AND s.trial_expires_at <= :now + tenants.clock_ahead
                                    THEN s.fallback_plan ELSE s.plan END
-                  AND (s.effective_to IS NULL OR s.effective_to > :now)))
+                  AND (s.effective_to IS NULL OR s.effective_to > :now + tenants.clock_ahead)))
          ORDER BY tenant LIMIT :limit",
     )?;
     let rows = statement.query_map(
@@ -134,6 +138,37 @@ pub fn insert(tx: &WriteTx<'_>, tenant: &Tenant) -> Result<bool> {
             ":revision": Count(tenant.revision),
         })?;
     Ok(inserted == 1)
+}
+
+/// How far a tenant's clock is ahead; nothing where there is no such tenant.
+pub(super) fn ahead(tx: &ReadTx<'_>, tenant: &TenantKey) -> Result<Span> {
+    let found = tx
+        .conn
+        .prepare_cached("SELECT clock_ahead FROM tenants WHERE tenant = :tenant")?
+        .query_row(named_params! {":tenant": tenant}, |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Every tenant whose clock is ahead, and by how much.
+pub fn all_ahead(tx: &ReadTx<'_>) -> Result<HashMap<TenantKey, Span>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT tenant, clock_ahead FROM tenants INDEXED BY tenants_ahead WHERE clock_ahead > 0",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Moves a tenant's clock.
+pub fn set_ahead(tx: &WriteTx<'_>, tenant: &TenantKey, ahead: Span) -> Result<()> {
+    tx.read
+        .conn
+        .prepare_cached(
+            "UPDATE tenants SET clock_ahead = :ahead, revision = revision + 1, updated_at = :now
+             WHERE tenant = :tenant",
+        )?
+        .execute(named_params! {":tenant": tenant, ":ahead": ahead, ":now": tx.real_now()})?;
+    Ok(())
 }
 
 /// Writes what can change about a tenant.

@@ -136,7 +136,7 @@ pub fn take_end(tx: &WriteTx<'_>, due: &Due) -> Result<Option<Tier>> {
              RETURNING id, tenant, user, plan, plan_version, effective_from, effective_to,
                  change_reason, created_at, created_by",
         )?
-        .query_row(named_params! {":id": due.id, ":now": tx.now}, read)
+        .query_row(named_params! {":id": due.id, ":now": tx.now()}, read)
         .optional()?;
     if let Some(tier) = &taken {
         usage_rechecks::queue_user(tx, tier.tenant.as_ref(), &tier.user)?;

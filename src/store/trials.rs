@@ -29,7 +29,7 @@ pub fn start(tx: &WriteTx<'_>, tenant: &TenantKey, kind: TrialKind, key: &str) -
             ":tenant": tenant,
             ":kind": Word(kind),
             ":key": key,
-            ":now": tx.now,
+            ":now": tx.now(),
         })?;
     count(tx, tenant, kind, key, TrialStep::Started)
 }
@@ -67,7 +67,7 @@ fn count(
         )?
         .execute(named_params! {
             ":tenant": tenant,
-            ":hour": hour_of(tx.now),
+            ":hour": hour_of(tx.real_now()),
             ":kind": Word(kind),
             ":key": key,
             ":step": Word(step),

@@ -28,7 +28,7 @@ pub(super) fn queue_tenant(tx: &WriteTx<'_>, tenant: &TenantKey) -> rusqlite::Re
              ON CONFLICT (tenant, user) DO UPDATE
              SET queued_at = excluded.queued_at, after_user = '', after_feature = ''",
         )?
-        .execute(named_params! {":tenant": tenant, ":now": tx.now})?;
+        .execute(named_params! {":tenant": tenant, ":now": tx.now()})?;
     wake(tx, queued);
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(super) fn queue_user(
              SET queued_at = excluded.queued_at, after_user = '', after_feature = ''",
         )?
         .execute(named_params! {
-            ":tenant": tenant.map_or("", TenantKey::as_str), ":user": user, ":now": tx.now,
+            ":tenant": tenant.map_or("", TenantKey::as_str), ":user": user, ":now": tx.now(),
         })?;
     wake(tx, queued);
     Ok(())
@@ -58,7 +58,7 @@ pub(super) fn queue_user(
 
 fn wake(tx: &WriteTx<'_>, queued: usize) {
     if queued > 0 {
-        tx.ends_at(tx.now);
+        tx.ends_at(tx.now());
     }
 }
 

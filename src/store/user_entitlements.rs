@@ -168,7 +168,7 @@ pub fn update(tx: &WriteTx<'_>, own: &UserEntitlement) -> Result<()> {
 }
 
 fn follow(tx: &WriteTx<'_>, own: &UserEntitlement) -> Result<()> {
-    own.expires_at.into_iter().filter(|at| *at > tx.now).for_each(|at| tx.ends_at(at));
+    own.expires_at.into_iter().filter(|at| *at > tx.now()).for_each(|at| tx.ends_at(at));
     tx.touch_user(own.tenant.as_ref(), &own.user)
 }
 

@@ -391,12 +391,7 @@ impl Desk {
         let mut touched = Touched::default();
         for work in group.iter_mut() {
             conn.prepare_cached("SAVEPOINT change")?.execute([])?;
-            let tx = WriteTx {
-                read: ReadTx { conn },
-                now,
-                version: self.version + 1,
-                touched: Default::default(),
-            };
+            let tx = WriteTx::new(conn, now, self.version + 1);
             let changes_before = conn.total_changes();
             let keep = work.run(&tx);
             // Some failures (a full disk, I/O) make SQLite undo the whole transaction, the changes

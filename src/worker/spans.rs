@@ -56,7 +56,7 @@ pub async fn run(mut recorded: Recorded, url: reqwest::Url, stop: CancellationTo
             match send(&client, &url, &batch).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
-                    if failures % QUIET == 0 {
+                    if failures.is_multiple_of(QUIET) {
                         let dropped = recorded.drain_dropped();
                         let lost = batch.len();
                         tracing::warn!(error, lost, dropped, "spans were not sent");

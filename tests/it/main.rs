@@ -73,6 +73,7 @@ mod roles;
 mod rollback;
 mod rollout;
 mod runbook;
+mod sandbox;
 mod schema;
 mod seats;
 mod series;

@@ -156,6 +156,7 @@ impl Operation {
             "route_coverage" => json!({"routes": ["GET /pos/sales", "/healthz"]}),
             "create_tenant" => json!({"key": "made", "name": "Made"}),
             "update_tenant" => json!({"name": "Renamed"}),
+            "move_tenant_clock" => json!({"advance_seconds": 60}),
             "assign_plan" => json!({
                 "plan": "growth", "effective_from": "2027-01-01T00:00:00Z", "change_reason": reason
             }),
@@ -317,7 +318,7 @@ async fn webhook(app: &App, tenant: &str) -> (String, String) {
 
 /// Makes a tenant with one of everything.
 pub async fn subject(app: &App, tenant: &str) -> Subject {
-    app.tenant(tenant, json!({})).await;
+    app.tenant(tenant, json!({"sandbox": true})).await;
     let subscription = app.assign(tenant, "starter", json!({})).await.body["id"].clone();
     let grant = format!("/api/v1/admin/tenants/{tenant}/grants/hr");
     let body = json!({"state": "enabled", "reason": "for a test"});

@@ -63,6 +63,8 @@ pub struct EntitlementsView {
     blocked_reason: Option<Reason>,
     /// Whether it is a demo tenant.
     demo: bool,
+    /// Whether it is a sandbox, with a clock of its own.
+    sandbox: bool,
     /// Whether the rollout enforces here.
     enforced: bool,
     /// The base plan in effect.
@@ -453,6 +455,7 @@ impl From<Entitlements> for EntitlementsView {
             blocked: blocked_reason.is_some(),
             blocked_reason,
             demo: tenant.demo,
+            sandbox: tenant.sandbox,
             enforced,
             plan: plan.map(PlanView::from),
             module_access: modules.into_iter().map(|(k, e)| (k.to_string(), e.into())).collect(),

@@ -27,6 +27,7 @@ pub mod rollout;
 pub mod rollout_report;
 pub mod seats;
 pub mod subscriptions;
+pub mod tenant_clock;
 pub mod tenants;
 pub mod tiers;
 pub mod usage;
@@ -49,7 +50,7 @@ pub type Apis = (
     entitlements::EntitlementsApi,
     catalogs::CatalogsApi,
     parts::PartsApi,
-    tenants::TenantsApi,
+    (tenants::TenantsApi, tenant_clock::TenantClockApi),
     subscriptions::SubscriptionsApi,
     grants::GrantsApi,
     (audit::AuditApi, events::EventsApi, webhooks::WebhooksApi),
@@ -97,7 +98,7 @@ pub fn apis(service: &Service) -> Apis {
         entitlements::EntitlementsApi(service()),
         catalogs::CatalogsApi(service()),
         parts::PartsApi(service()),
-        tenants::TenantsApi(service()),
+        (tenants::TenantsApi(service()), tenant_clock::TenantClockApi(service())),
         subscriptions::SubscriptionsApi(service()),
         grants::GrantsApi(service()),
         (

@@ -142,6 +142,8 @@ pub struct TenantView {
     demo: bool,
     /// It has a clock of its own.
     sandbox: bool,
+    /// What time it is for it; null unless it is a sandbox.
+    clock: Option<Timestamp>,
     /// The caller's own data about it.
     attributes: Value,
     /// The base plan that counts now.
@@ -371,7 +373,7 @@ impl From<BlockedReason> for BlockedFilter {
 
 impl From<TenantStanding> for TenantView {
     fn from(standing: TenantStanding) -> Self {
-        let TenantStanding { tenant, blocked_reason, plan, is_damaged } = standing;
+        let TenantStanding { tenant, blocked_reason, plan, clock, is_damaged } = standing;
         let Tenant {
             key,
             name,
@@ -380,6 +382,7 @@ impl From<TenantStanding> for TenantView {
             billing,
             demo,
             sandbox,
+            ahead: _,
             attributes,
             created_at,
             updated_at,
@@ -399,6 +402,7 @@ impl From<TenantStanding> for TenantView {
             billing,
             demo,
             sandbox,
+            clock,
             attributes: Value::Object(attributes),
             plan,
             blocked_reason,

@@ -37,7 +37,10 @@ impl Current {
     ) -> Result<Self> {
         let world = provisioning::world(tx, memory)?;
         let facts = match &whose.tenant {
-            Some(tenant) => provisioning::facts(tx, memory, tenant)?,
+            Some(tenant) => {
+                tx.in_time_of(tenant)?;
+                provisioning::facts(tx, memory, tenant)?
+            }
             None => Arc::new(TenantFacts::nobody()),
         };
         let person = match &whose.user {

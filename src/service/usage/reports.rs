@@ -79,7 +79,7 @@ impl Service {
         after: Option<Place>,
         limit: usize,
     ) -> Result<Page<UsageReport, Place>> {
-        let (world, now) = (self.world(), self.clock.now());
+        let (world, now) = (self.world(), whose.facts.tenant.time(self.clock.now()));
         let tenant = whose.tenant.clone();
         let rows = {
             let (world, whose) = (world.clone(), whose.clone());

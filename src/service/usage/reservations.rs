@@ -76,6 +76,7 @@ impl Service {
         let (memory, by) = (self.memory.clone(), actor.clone());
         self.change(actor, move |tx| {
             let found = owned(tx, &by, &id)?;
+            found.subject.tenant.as_ref().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
             let amount = amount.unwrap_or(found.amount);
             if amount > found.amount {
                 let message = format!(
@@ -113,6 +114,7 @@ impl Service {
         let by = actor.clone();
         self.change(actor, move |tx| {
             let found = owned(tx, &by, &id)?;
+            found.subject.tenant.as_ref().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
             match found.state_at(tx.now()) {
                 ReservationState::Open => {}
                 ReservationState::Released => return Ok((found, Vec::new())),

@@ -185,7 +185,7 @@ impl Service {
         };
         let counts = self.counts(tenant, question.user.as_ref()).await?;
         let subject = engine::Subject { facts: &facts, person: person.as_ref(), counts: &counts };
-        let now = self.clock.now();
+        let now = facts.tenant.time(self.clock.now());
         Ok(if explain {
             let (decision, explanation) = engine::explain(world, subject, question, now);
             Checked { decision, explanation: Some(explanation) }

@@ -222,6 +222,7 @@ impl Maker {
             billing: if self.chance(22) { Billing::Direct } else { Billing::Subscription },
             demo: self.chance(5),
             sandbox: false,
+            ahead: entitled::domain::time::Span::default(),
             attributes: Map::new(),
             created_at: day(0),
             updated_at: day(0),

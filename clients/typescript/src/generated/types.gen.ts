@@ -1288,6 +1288,10 @@ export type Entitlements = {
      */
     roles: Array<HeldRole>;
     /**
+     * Whether it is a sandbox, with a clock of its own.
+     */
+    sandbox: boolean;
+    /**
      * The user's seats.
      */
     seats: Array<HeldSeat>;
@@ -4088,6 +4092,10 @@ export type Tenant = {
      */
     blocked_reason: 'suspended' | 'demo' | 'gating_disabled' | 'no_subscription' | 'cancelled' | 'overdue' | 'feature_disabled' | 'always_on' | 'rbac_only' | 'override' | 'disabled' | 'grant' | 'trial' | 'trial_expired' | 'plan' | 'add_on' | 'plan_limit' | 'not_granted' | 'user_entitlement' | 'seat_required' | 'role' | 'tier' | 'permission_denied' | 'super_admin_bypass' | 'limit_reached' | 'condition' | 'active' | null;
     /**
+     * What time it is for it; null unless it is a sandbox.
+     */
+    clock: string | null;
+    /**
      * When it was made.
      */
     created_at: string;
@@ -4131,6 +4139,46 @@ export type Tenant = {
      * When it was last changed.
      */
     updated_at: string;
+};
+
+/**
+ * TenantClock
+ *
+ * A clock that was moved.
+ */
+export type TenantClock = {
+    /**
+     * How far that is ahead of the service's clock.
+     */
+    ahead_seconds: number;
+    /**
+     * What time it is there now.
+     */
+    now: string;
+    /**
+     * How many ends were recorded at once.
+     */
+    recorded: number;
+    /**
+     * Whose clock it is.
+     */
+    tenant: string;
+};
+
+/**
+ * TenantClockBody
+ *
+ * Where the clock is moved: to an instant, or ahead.
+ */
+export type TenantClockBody = {
+    /**
+     * Ahead by so many seconds, instead.
+     */
+    advance_seconds?: number | null;
+    /**
+     * To this instant.
+     */
+    now?: string | null;
 };
 
 /**
@@ -7533,6 +7581,64 @@ export type UpdateTenantResponses = {
 };
 
 export type UpdateTenantResponse = UpdateTenantResponses[keyof UpdateTenantResponses];
+
+export type MoveTenantClockData = {
+    body: TenantClockBody;
+    path: {
+        /**
+         * The tenant, which must be a sandbox.
+         */
+        tenant: string;
+    };
+    query?: never;
+    url: '/api/v1/admin/tenants/{tenant}/clock';
+};
+
+export type MoveTenantClockErrors = {
+    /**
+     * Any error
+     */
+    400: Problem;
+    /**
+     * Any error
+     */
+    401: Problem;
+    /**
+     * Any error
+     */
+    403: Problem;
+    /**
+     * Any error
+     */
+    404: Problem;
+    /**
+     * Any error
+     */
+    413: Problem;
+    /**
+     * Any error
+     */
+    415: Problem;
+    /**
+     * Any error
+     */
+    422: Problem;
+    /**
+     * Any error
+     */
+    default: Problem;
+};
+
+export type MoveTenantClockError = MoveTenantClockErrors[keyof MoveTenantClockErrors];
+
+export type MoveTenantClockResponses = {
+    /**
+     * OK
+     */
+    200: TenantClock;
+};
+
+export type MoveTenantClockResponse = MoveTenantClockResponses[keyof MoveTenantClockResponses];
 
 export type ListGrantsData = {
     body?: never;

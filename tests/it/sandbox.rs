@@ -1,0 +1,207 @@
+//! Sandbox tenants have a clock of their own: it moves forward only, and everything about the tenant
+//! follows it, while every other tenant stays where it is.
+
+use entitled::domain::callers::OperatorRole;
+use serde_json::{Value, json};
+
+use crate::{
+    given::days,
+    harness::{App, Reply},
+};
+
+const DAY: u64 = 86_400;
+
+async fn clock(app: &App, tenant: &str, body: Value) -> Reply {
+    app.root().put(&format!("/api/v1/admin/tenants/{tenant}/clock"), body).await
+}
+
+async fn advance(app: &App, tenant: &str, by_days: u64) -> Value {
+    clock(app, tenant, json!({"advance_seconds": by_days * DAY})).await.expect(200).body
+}
+
+/// A sandbox and an ordinary tenant, both on the starter plan.
+async fn both() -> App {
+    let app = App::retail().await;
+    app.tenant("box", json!({"sandbox": true})).await;
+    app.tenant("real", json!({})).await;
+    for tenant in ["box", "real"] {
+        app.assign(tenant, "starter", json!({})).await;
+    }
+    app
+}
+
+async fn reason(app: &App, tenant: &str, module: &str) -> Value {
+    app.check(json!({"tenant": tenant, "module": module})).await["reason"].clone()
+}
+
+/// How often each event about a tenant stands in the trail, of those that tell of an end.
+async fn ends(app: &App, tenant: &str) -> Vec<String> {
+    let path = format!("/api/v1/admin/audit?tenant={tenant}&limit=200");
+    let items = app.root().get(&path).await.expect(200).body["items"].clone();
+    let names = items.as_array().unwrap().iter().map(|item| item["event"].as_str().unwrap());
+    let mut ends: Vec<_> = names
+        .filter(|name| name.ends_with("expired") || name.ends_with("ended"))
+        .map(str::to_owned)
+        .collect();
+    ends.sort();
+    ends
+}
+
+#[tokio::test]
+async fn a_clock_moves_forward_only_and_only_of_a_sandbox() {
+    let app = both().await;
+    let moved = advance(&app, "box", 10).await;
+    assert_eq!(moved["now"], "2026-03-11T12:00:00Z");
+    assert_eq!(moved["ahead_seconds"], 10 * DAY);
+    let to = |now: &str| json!({"now": now});
+    clock(&app, "box", to("2026-04-01T00:00:00Z")).await.expect(200);
+    let back = clock(&app, "box", to("2026-03-31T23:59:59Z")).await;
+    let back = back.expect_problem(422, "INVALID_VALUE").body;
+    assert!(back["fields"]["now"][0].as_str().unwrap().contains("2026-04-01"), "{back}");
+    for body in [json!({}), json!({"now": "2027-01-01T00:00:00Z", "advance_seconds": 1})] {
+        clock(&app, "box", body).await.expect_problem(422, "INVALID_VALUE");
+    }
+    for far in [json!({"now": "2200-01-01T00:00:00Z"}), json!({"advance_seconds": 1_u64 << 40})] {
+        clock(&app, "box", far).await.expect_problem(422, "INVALID_VALUE");
+    }
+    let day = json!({"advance_seconds": DAY});
+    clock(&app, "real", day.clone()).await.expect_problem(409, "NOT_A_SANDBOX");
+    clock(&app, "nobody", day.clone()).await.expect_problem(404, "TENANT_NOT_FOUND");
+    let support = app.caller(OperatorRole::Support, None, "sue");
+    support.put("/api/v1/admin/tenants/box/clock", day).await.expect_problem(403, "FORBIDDEN");
+    // It never turns into an ordinary tenant, or the other way round.
+    for tenant in ["box", "real"] {
+        let path = format!("/api/v1/admin/tenants/{tenant}");
+        let patched = app.root().patch(&path, json!({"sandbox": true})).await;
+        patched.expect_problem(422, "INVALID_VALUE");
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_is_shown_with_its_clock() {
+    let app = both().await;
+    advance(&app, "box", 1).await;
+    app.advance(days(1));
+    let shown = app.root().get("/api/v1/admin/tenants/box").await.expect(200).body;
+    assert_eq!(
+        (&shown["sandbox"], &shown["clock"]),
+        (&json!(true), &json!("2026-03-03T12:00:00Z"))
+    );
+    let shown = app.root().get("/api/v1/admin/tenants/real").await.expect(200).body;
+    assert_eq!((&shown["sandbox"], &shown["clock"]), (&json!(false), &json!(null)));
+    let list = app.root().get("/api/v1/admin/tenants").await.expect(200).body;
+    assert_eq!(list["items"][0]["clock"], "2026-03-03T12:00:00Z");
+    assert_eq!(app.entitlements("box").await["sandbox"], true);
+    assert_eq!(app.entitlements("real").await["sandbox"], false);
+}
+
+#[tokio::test]
+async fn what_ends_follows_the_clock_of_its_tenant_and_is_recorded_once() {
+    let app = both().await;
+    let in_ten_days = "2026-03-11T12:00:00Z";
+    for tenant in ["box", "real"] {
+        let grant = json!({"state": "trial", "trial_expires_at": in_ten_days, "reason": "a trial"});
+        let path = format!("/api/v1/admin/tenants/{tenant}/grants/dine");
+        app.root().put(&path, grant).await.expect(201);
+        let exception = json!({"tenant": tenant, "key": "pay", "enabled": true,
+                               "expires_at": in_ten_days, "reason": "for a test"});
+        app.root().post("/api/v1/admin/overrides", exception).await.expect(201);
+        assert_eq!(reason(&app, tenant, "dine").await, "trial");
+        assert_eq!(reason(&app, tenant, "pay").await, "override");
+    }
+    let payload = "/api/v1/tenants/box/entitlements";
+    let before = app.backend().get(payload).await.expect(200);
+    assert_eq!(before.body["valid_until"], in_ten_days);
+
+    // One second before its end everything holds, at its end nothing does.
+    clock(&app, "box", json!({"now": "2026-03-11T11:59:59Z"})).await.expect(200);
+    assert_eq!(reason(&app, "box", "dine").await, "trial");
+    let moved = clock(&app, "box", json!({"advance_seconds": 1})).await.expect(200).body;
+    assert_eq!(moved["recorded"], 2, "{moved}");
+    assert_eq!(reason(&app, "box", "dine").await, "trial_expired");
+    assert_eq!(reason(&app, "box", "pay").await, "plan_limit");
+    let etag = before.header("etag");
+    let seen = [("if-none-match", etag)];
+    let again = app.backend().send(reqwest::Method::GET, payload, None, &seen).await.expect(200);
+    assert_eq!(again.body["module_access"]["dine"]["enabled"], false);
+    let expected = ["entitlement.override.expired", "grant.trial_expired"];
+    assert_eq!(ends(&app, "box").await, expected);
+    app.root().post("/api/v1/admin/expiry/run", json!({})).await.expect(200);
+    advance(&app, "box", 30).await;
+    assert_eq!(ends(&app, "box").await, expected, "each once");
+
+    // For the other nothing has happened, until it is that late for everybody.
+    assert_eq!(reason(&app, "real", "dine").await, "trial");
+    assert_eq!(ends(&app, "real").await, Vec::<String>::new());
+    app.advance(days(10));
+    app.root().post("/api/v1/admin/expiry/run", json!({})).await.expect(200);
+    assert_eq!(reason(&app, "real", "dine").await, "trial_expired");
+    assert_eq!(ends(&app, "real").await, expected);
+    assert_eq!(ends(&app, "box").await, expected);
+}
+
+#[tokio::test]
+async fn a_trial_runs_its_course_in_a_sandbox() {
+    let app = App::retail().await;
+    app.tenant("box", json!({"sandbox": true})).await;
+    advance(&app, "box", 100).await;
+    // What is in the future for the service, and past for the tenant, is past.
+    let trial = |end: &str| {
+        json!({"plan": "growth", "status": "trialing", "trial_expires_at": end,
+               "change_reason": "a trial"})
+    };
+    let path = "/api/v1/admin/tenants/box/subscriptions";
+    let past = app.root().post(path, trial("2026-04-01T00:00:00Z")).await;
+    past.expect_problem(422, "INVALID_VALUE");
+    let made = app.root().post(path, trial("2026-07-01T00:00:00Z")).await.expect(201).body;
+    assert_eq!(made["effective_from"], "2026-06-09T12:00:00Z", "{made:#}");
+    assert_eq!(app.entitlements("box").await["plan"]["status"], "trialing");
+    clock(&app, "box", json!({"now": "2026-07-01T00:00:00Z"})).await.expect(200);
+    assert_eq!(reason(&app, "box", "accounting").await, "trial_expired");
+    assert_eq!(ends(&app, "box").await, ["subscription.trial_expired"]);
+}
+
+#[tokio::test]
+async fn periods_of_usage_follow_the_clock_of_the_tenant() {
+    let app = App::start().await;
+    app.apply_catalog(
+        "modules: {m: {name: M}}
+features: {calls: {name: Calls, type: limit, module: m, usage: counter, reset: month}}
+plans: {p: {name: P, rank: 1, modules: [m], features: {calls: 3}}}
+",
+    )
+    .await;
+    app.tenant("box", json!({"sandbox": true})).await;
+    app.assign("box", "p", json!({})).await;
+    let take = || async {
+        let body = json!({"tenant": "box", "feature": "calls", "requested": 3});
+        app.backend().post("/api/v1/usage/consume", body).await.expect(200).body["allowed"].clone()
+    };
+    assert_eq!(take().await, true);
+    assert_eq!(take().await, false);
+    advance(&app, "box", 31).await;
+    assert_eq!(take().await, true);
+    let limits = app.entitlements("box").await["limits"]["calls"].clone();
+    assert_eq!(
+        (&limits["used"], &limits["resets_at"]),
+        (&json!(3), &json!("2026-05-01T12:00:00Z"))
+    );
+}
+
+#[tokio::test]
+async fn a_moved_clock_is_audited_and_outlives_a_cache_that_is_emptied() {
+    let app = both().await;
+    advance(&app, "box", 2).await;
+    clock(&app, "box", json!({"advance_seconds": 0})).await.expect(200);
+    let path = "/api/v1/admin/audit?event=tenant.clock_moved";
+    let items = app.root().get(path).await.expect(200).body["items"].clone();
+    let [event] = items.as_array().unwrap().as_slice() else { panic!("{items:#}") };
+    assert_eq!(event["at"], "2026-03-01T12:00:00Z", "the trail keeps the service's time");
+    assert_eq!(event["before"]["now"], "2026-03-01T12:00:00Z");
+    assert_eq!(event["after"]["now"], "2026-03-03T12:00:00Z");
+    app.root().post("/api/v1/admin/cache/refresh", json!({})).await.expect(200);
+    let shown = app.root().get("/api/v1/admin/tenants/box").await.expect(200).body;
+    assert_eq!(shown["clock"], "2026-03-03T12:00:00Z");
+    let question = json!({"tenant": "box", "module": "retail", "at": "2026-03-02T12:00:00Z"});
+    app.backend().post("/api/v1/check", question).await.expect_problem(422, "INVALID_VALUE");
+}

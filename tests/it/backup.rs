@@ -93,7 +93,7 @@ async fn write(service: Service, writer: usize, done: Arc<Done>, enough: Cancell
             name: format!("Ünï {writer}"),
             parent: None,
             billing: Billing::Subscription,
-            demo: writer % 2 == 0,
+            demo: writer.is_multiple_of(2),
             sandbox: false,
             attributes: json!({"round": round}).as_object().unwrap().clone(),
         };

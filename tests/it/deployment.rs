@@ -93,8 +93,8 @@ fn compose() -> Value {
 /// The rest of the line of an instruction, continued lines joined.
 fn instruction(name: &str) -> String {
     let text = read("Dockerfile").replace("\\\n", "");
-    let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{name} ")));
-    lines.last().unwrap_or_else(|| panic!("no {name}")).to_owned()
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{name} ")));
+    lines.next_back().unwrap_or_else(|| panic!("no {name}")).to_owned()
 }
 
 #[test]

@@ -32,6 +32,8 @@ const REHEARSED: [&str; 16] = [
     "update_tenant",
 ];
 
+type Headers = &'static [(&'static str, &'static str)];
+
 fn rehearsed() -> Vec<Operation> {
     let takes = |operation: &Operation| {
         let parameters = operation.declared["parameters"].as_array().into_iter().flatten();
@@ -160,8 +162,8 @@ async fn a_dry_run_of_a_bad_write_gives_the_problem_of_the_write() {
         let id = &operation.id;
         let parameters = operation.declared["parameters"].as_array().unwrap();
         let edits = parameters.iter().any(|parameter| parameter["name"] == "If-Match");
-        let stale: &[(&str, &str)] = &[("If-Match", "\"999\"")];
-        let mut cases: Vec<(Option<Body>, &[(&str, &str)])> = Vec::new();
+        let stale: Headers = &[("If-Match", "\"999\"")];
+        let mut cases: Vec<(Option<Body>, Headers)> = Vec::new();
         match operation.example(&own) {
             Body::Json(_) => {
                 cases.push((Some(Body::Json(json!({"nonsense": 1}))), &[]));

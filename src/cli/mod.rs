@@ -28,6 +28,7 @@ mod output;
 mod restore;
 mod routes;
 mod serve;
+mod shell;
 mod token;
 mod words;
 
@@ -109,6 +110,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show every setting and where it comes from
     Config(config::Config),
+    /// Print completions for a shell
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man,
 }
 
 /// Reads the command line, does it, and says how it went.
@@ -150,5 +155,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Restore(command) => command.run(settings),
         Command::Doctor(command) => command.run(settings),
         Command::Config(command) => command.run(settings),
+        Command::Completions(command) => command.run(),
+        Command::Man => shell::man(),
     }
 }

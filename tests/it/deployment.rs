@@ -6,7 +6,10 @@ use std::process::Command;
 use entitled::config::Settings;
 use serde_json::{Value, json};
 
-use crate::sources::root;
+use crate::{
+    cli::{ended, entitled, stdout},
+    sources::root,
+};
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
@@ -117,4 +120,29 @@ fn the_container_has_one_place_to_write_nobodys_rights_and_a_health_check() {
     let asks: Value = serde_json::from_str(asks.split_once("CMD ").unwrap().1).unwrap();
     assert_eq!(test[1..], asks.as_array().unwrap()[..]);
     assert_eq!(test[0], "CMD");
+}
+
+#[test]
+fn shells_complete_every_command_and_the_page_has_a_section_for_each() {
+    let help = ended(&mut entitled(&["--help"]), 0);
+    let help = stdout(&help);
+    let commands = help.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
+    let commands: Vec<_> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(commands.contains(&"serve") && commands.contains(&"man"), "{commands:?}");
+    let page = ended(&mut entitled(&["man"]), 0);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ended(&mut entitled(&["completions", shell]), 0);
+        for command in &commands {
+            assert!(stdout(&script).contains(command), "{shell}: {command}");
+            assert!(stdout(&page).contains(&format!("entitled\\-{command}")), "{command}");
+        }
+    }
+    let script = ended(&mut entitled(&["completions", "bash"]), 0);
+    let checked = Command::new("bash").args(["-n", "-c", stdout(&script)]).status().unwrap();
+    assert!(checked.success());
+    ended(&mut entitled(&["completions", "nonsense"]), 2);
 }

@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&[&str], &[&str])] = &[
     (&["rusqlite", "r2d2", "r2d2_sqlite", "refinery"], &["store"]),
     (&["poem", "poem_openapi", "hyper", "hyper_util", "http_body", "http_body_util"], &["http"]),
-    (&["clap"], &["cli", "main"]),
+    (&["clap", "clap_complete", "clap_mangen"], &["cli", "main"]),
     (&["figment"], &["config", "cli"]),
     (&["jsonwebtoken"], &["service"]),
     (&["cel"], &["domain"]),

@@ -84,7 +84,7 @@ async fn the_payload_has_exactly_these_members() {
     let expected = json!({
         "tenant": "acme", "user": null, "version": version, "status": "active",
         "valid_until": day(10), "billing": "subscription", "blocked": false,
-        "blocked_reason": null, "demo": false, "enforced": true,
+        "blocked_reason": null, "demo": false, "sandbox": false, "enforced": true,
         "plan": {"key": "growth", "name": "Growth", "rank": 20, "version": 1, "status": "trialing",
                  "trial_expires_at": day(14), "overdue_since": null, "grace_until": null},
         "modules": ["accounting", "billing", "common", "retail", "settings"],

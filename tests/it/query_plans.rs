@@ -21,6 +21,7 @@ const SCANS: &[(&str, &str)] = &[
     ("doctor::roles_in_use", "looks at every role in use"),
     ("doctor::statistics", "SQLite's own table, of a few rows"),
     ("migrate::schema_version", "the schema's own table, at the start"),
+    ("tenants::all_ahead", "the index holds sandboxes whose clock was moved, and no other tenant"),
     ("webhooks::count", "there are a few: a setting bounds them"),
     ("outbox::places", "the first and the last row of a table are so by key: one step each"),
     ("open::open_and_migrate", "the schema's own table, at the start"),

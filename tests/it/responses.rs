@@ -255,7 +255,8 @@ fn the_validator_sees_what_is_wrong() {
     let schema = &DOCUMENT["components"]["schemas"]["Tenant"];
     let mut tenant = json!({
         "key": "acme", "name": "Acme", "parent": null, "status": "active", "suspension": null,
-        "billing": "direct", "demo": false, "sandbox": false, "attributes": {}, "plan": null,
+        "billing": "direct", "demo": false, "sandbox": false, "clock": null, "attributes": {},
+        "plan": null,
         "blocked_reason": null, "damaged": false,
         "created_at": "2026-03-01T12:00:00Z", "updated_at": "2026-03-01T12:00:00Z"
     });

@@ -50,8 +50,8 @@ async fn a_new_tenant_is_shown_with_every_default() {
     assert_eq!(made.header("etag"), "\"1\"");
     let expected = json!({
         "key": "acme", "name": "Acme", "parent": null, "status": "active", "suspension": null,
-        "billing": "subscription", "demo": false, "sandbox": false, "attributes": {},
-        "plan": null, "blocked_reason": "no_subscription", "damaged": false,
+        "billing": "subscription", "demo": false, "sandbox": false, "clock": null,
+        "attributes": {}, "plan": null, "blocked_reason": "no_subscription", "damaged": false,
         "created_at": day(0), "updated_at": day(0),
     });
     assert_eq!(made.body, expected);

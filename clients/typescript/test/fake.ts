@@ -122,6 +122,7 @@ export function payload(changes: Partial<Entitlements> = {}): Entitlements {
     blocked: false,
     blocked_reason: null,
     demo: false,
+    sandbox: false,
     enforced: true,
     plan: { key: 'growth', name: 'Growth', rank: 20, version: 1, status: 'active', trial_expires_at: null, overdue_since: null, grace_until: null },
     modules: ['retail'],

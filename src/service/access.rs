@@ -302,11 +302,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// What holds for them in a world.
+    /// What holds for them in a world, when it is `at` for the service.
     pub fn access(&self, world: &World, at: Timestamp) -> AccessMap {
         match &self.known {
             Some((facts, person)) => {
-                engine::access(world, Subject::new(facts, person.as_ref()), at)
+                engine::access(world, Subject::new(facts, person.as_ref()), facts.tenant.time(at))
             }
             None => AccessMap::new(),
         }

@@ -207,7 +207,7 @@ impl Service {
         self.metrics.count(catalog, &question, &decision, started.elapsed().as_secs_f64());
         // What will hold says nothing about what was let through.
         if at == now {
-            self.evidence.note(&view.world, view.tenant.as_ref(), &decision, now);
+            self.evidence.note(&view.world, view.tenant.as_ref(), &decision, real_now);
         }
         Ok(Checked { decision, explanation })
     }

@@ -60,7 +60,7 @@ impl Once {
         value: &impl Serialize,
     ) -> Result<()> {
         let result = serde_json::to_string(value).map_err(Error::internal)?;
-        let day_ago = tx.now().micros() - crate::domain::time::DAY_US;
+        let day_ago = tx.real_now().micros() - crate::domain::time::DAY_US;
         idempotency::forget(tx, crate::domain::time::Timestamp::from_micros(day_ago), 4)?;
         idempotency::insert(tx, caller, &self.key, &self.fingerprint, &result)
     }

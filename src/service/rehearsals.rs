@@ -88,15 +88,15 @@ impl Service {
                     let mut places = scope.places(tx.read(), &wanted, LOOKED_AT + 1)?;
                     let has_more = places.len() > LOOKED_AT;
                     places.truncate(LOOKED_AT);
-                    let mut reading = Reading::new(tx.read(), &memory.shelf, tx.now());
+                    let mut reading = Reading::new(tx.read(), &memory.shelf, tx.real_now());
                     let after = reading.standings(&places)?;
-                    let (world, at) = (provisioning::world(tx, &memory)?, tx.now());
+                    let (world, at) = (provisioning::world(tx, &memory)?, tx.real_now());
                     let is_cut = scope.is_cut();
                     let before = Vec::new();
                     Ok(Seen { world, at, basis, places, before, after, has_more, is_cut })
                 },
                 move |tx, seen| {
-                    Reading::new(tx.read(), &shelf.shelf, tx.now()).standings(&seen.places)
+                    Reading::new(tx.read(), &shelf.shelf, tx.real_now()).standings(&seen.places)
                 },
             )
             .await?;

@@ -2,11 +2,12 @@
 //! follows it, while every other tenant stays where it is.
 
 use entitled::domain::callers::OperatorRole;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     given::days,
-    harness::{App, Reply},
+    harness::{App, Reply, start},
 };
 
 const DAY: u64 = 86_400;
@@ -204,4 +205,77 @@ async fn a_moved_clock_is_audited_and_outlives_a_cache_that_is_emptied() {
     assert_eq!(shown["clock"], "2026-03-03T12:00:00Z");
     let question = json!({"tenant": "box", "module": "retail", "at": "2026-03-02T12:00:00Z"});
     app.backend().post("/api/v1/check", question).await.expect_problem(422, "INVALID_VALUE");
+}
+
+#[tokio::test]
+async fn checks_of_a_sandbox_are_counted_at_the_time_of_the_service() {
+    let app = both().await;
+    advance(&app, "box", 60).await;
+    let checks = async || {
+        let report = app.root().get("/api/v1/admin/rollout/report?window=24h").await;
+        report.expect(200).body["totals"]["checks"].clone()
+    };
+    for tenant in ["box", "real"] {
+        assert_eq!(reason(&app, tenant, "zf").await, "plan_limit");
+    }
+    assert_eq!(checks().await, 2);
+
+    app.clock.set(start().plus_days(3));
+
+    assert_eq!(checks().await, 0, "what is three days old is in no window of a day");
+}
+
+#[tokio::test]
+async fn what_a_webhook_is_told_of_a_sandbox_is_sent_now() {
+    let app = both().await;
+    let hook = json!({"url": "https://hooks.example.com/"});
+    let made = app.root().post("/api/v1/admin/webhooks", hook).await.expect(201).body;
+    advance(&app, "box", 60).await;
+
+    app.grant("box", "zf", json!({"state": "enabled"})).await.expect(201);
+
+    let id = made["webhook"]["id"].as_str().unwrap();
+    let path = format!("/api/v1/admin/webhooks/{id}/deliveries");
+    let told = app.root().get(&path).await.expect(200).body["items"].clone();
+    let about = told.as_array().unwrap().iter().find(|it| it["event"] == "grant.created").unwrap();
+    let now = json!(start());
+    assert_eq!([&about["created_at"], &about["payload"]["timestamp"]], [&now, &now], "{about:#}");
+}
+
+#[tokio::test]
+async fn a_request_is_known_again_though_a_sandbox_is_days_ahead() {
+    let app = both().await;
+    advance(&app, "box", 60).await;
+    let send = async |path: &str, body: Value, key: &str| {
+        app.root().send(Method::POST, path, Some(body), &[("Idempotency-Key", key)]).await
+    };
+    let tenant = json!({"key": "acme", "name": "Acme"});
+    let first = send("/api/v1/admin/tenants", tenant.clone(), "once").await.expect(201);
+
+    let plan = json!({"plan": "growth", "change_reason": "for a test"});
+    send("/api/v1/admin/tenants/box/subscriptions", plan, "other").await.expect(201);
+
+    let again = send("/api/v1/admin/tenants", tenant, "once").await.expect(201);
+    assert_eq!(again.body, first.body);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_a_write_changes_at_the_time_of_the_sandbox() {
+    let app = both().await;
+    let ends = start().plus_days(30);
+    for tenant in ["box", "real"] {
+        let trial = json!({"state": "trial", "trial_expires_at": ends});
+        app.grant(tenant, "zf", trial).await.expect(201);
+    }
+    advance(&app, "box", 60).await;
+    let rollout = json!({"mode": "off", "percent": 100});
+
+    let said = app.root().put("/api/v1/admin/rollout?dry_run=true&limit=200", rollout).await;
+
+    let items = said.expect(200).body["access"]["items"].clone();
+    let gain = |tenant: &str| {
+        let is_it = |it: &&Value| it["tenant"] == tenant && it["kind"] == "module";
+        items.as_array().unwrap().iter().filter(is_it).any(|it| it["key"] == "zf")
+    };
+    assert_eq!((gain("box"), gain("real")), (true, false), "the trial is over in the box alone");
 }

@@ -55,7 +55,7 @@ fn message(tx: &WriteTx<'_>, webhook: &Webhook, event: &Event, lane: Option<Stri
     let id = new_id("msg");
     let body = json!({
         "type": event.name,
-        "timestamp": tx.now(),
+        "timestamp": tx.real_now(),
         "data": {
             "tenant": event.tenant,
             "version": tx.version(),
@@ -71,11 +71,11 @@ fn message(tx: &WriteTx<'_>, webhook: &Webhook, event: &Event, lane: Option<Stri
         lane: lane.unwrap_or_else(|| id.clone()),
         id,
         body: body.to_string(),
-        created_at: tx.now(),
+        created_at: tx.real_now(),
         state: DeliveryState::Waiting,
         tries: 0,
         attempts: Vec::new(),
-        next_at: Some(tx.now()),
+        next_at: Some(tx.real_now()),
         ended_at: None,
     }
 }
@@ -152,8 +152,8 @@ impl Service {
                 DeliveryState::Delivered | DeliveryState::Failed => before.id.clone(),
             };
             let next_at = match before.state {
-                DeliveryState::Waiting => before.next_at.map(|_| tx.now()),
-                DeliveryState::Delivered | DeliveryState::Failed => Some(tx.now()),
+                DeliveryState::Waiting => before.next_at.map(|_| tx.real_now()),
+                DeliveryState::Delivered | DeliveryState::Failed => Some(tx.real_now()),
             };
             let state = DeliveryState::Waiting;
             let after = Delivery { lane, next_at, state, tries: 0, ended_at: None, ..before };
@@ -269,7 +269,7 @@ fn settle(
     let surplus = delivery.attempts.len().saturating_sub(ATTEMPTS_KEPT);
     delivery.attempts.drain(..surplus);
     let is_disabled = webhook.disabled.is_some();
-    let again = next_attempt(tx.now(), delivery.tries, jitter);
+    let again = next_attempt(tx.real_now(), delivery.tries, jitter);
     let over = match (outcome, again) {
         (Outcome::Delivered, _) => Some((DeliveryState::Delivered, None)),
         (Outcome::Gone, _) => Some((DeliveryState::Failed, Some(DisabledReason::Gone))),
@@ -280,7 +280,7 @@ fn settle(
     match over {
         Some((state, reason)) => {
             (delivery.state, delivery.next_at) = (state, None);
-            delivery.ended_at = Some(tx.now());
+            delivery.ended_at = Some(tx.real_now());
             why = reason;
         }
         None => delivery.next_at = again.filter(|_| !is_disabled),

@@ -139,9 +139,9 @@ impl Service {
                 tenant,
                 disabled: None,
                 old_secret_until: None,
-                created_at: tx.now(),
+                created_at: tx.real_now(),
                 created_by: by,
-                updated_at: tx.now(),
+                updated_at: tx.real_now(),
                 revision: 1,
             };
             store::webhooks::insert(tx, &webhook, secret.reveal())?;
@@ -198,7 +198,7 @@ impl Service {
             after.events = events.unwrap_or(after.events);
             after.disabled = match (is_enabled, after.disabled) {
                 (Some(true), _) => None,
-                (Some(false), None) => Some((tx.now(), DisabledReason::ByHand)),
+                (Some(false), None) => Some((tx.real_now(), DisabledReason::ByHand)),
                 (Some(false) | None, same) => same,
             };
             if after == before {
@@ -227,9 +227,9 @@ impl Service {
         let secret = generate()?;
         self.change(actor, move |tx| {
             let mut webhook = store::webhooks::get(tx.read(), &id)?;
-            let until = tx.now() + overlap;
+            let until = tx.real_now() + overlap;
             webhook.revision += 1;
-            webhook.updated_at = tx.now();
+            webhook.updated_at = tx.real_now();
             webhook.old_secret_until = Some(until);
             store::webhooks::rotate(tx, &webhook, secret.reveal(), until)?;
             let after = json!({"old_secret_until": until});
@@ -265,14 +265,14 @@ fn refuse(faults: Vec<Fault>) -> Result<()> {
 /// Writes a webhook that was changed.
 fn write(tx: &WriteTx<'_>, webhook: &mut Webhook) -> Result<()> {
     webhook.revision += 1;
-    webhook.updated_at = tx.now();
+    webhook.updated_at = tx.real_now();
     store::webhooks::update(tx, webhook)
 }
 
 /// Sends nothing more to a webhook.
 fn disable(tx: &WriteTx<'_>, mut webhook: Webhook, why: DisabledReason) -> Result<Event> {
     let before = facts(&webhook);
-    webhook.disabled = Some((tx.now(), why));
+    webhook.disabled = Some((tx.real_now(), why));
     write(tx, &mut webhook)?;
     store::deliveries::park(tx, &webhook.id)?;
     Ok(event("webhook.disabled", &webhook, before, facts(&webhook)))

@@ -85,7 +85,7 @@ pub enum Error {
     #[error("{0}")]
     Unavailable(&'static str),
     /// The disk refuses: 503 with the code of the fault. What was asked for was not done.
-    #[error("{}; nothing was changed. Reads go on.", .0.as_text())]
+    #[error("{}; nothing was changed. Decisions go on.", .0.as_text())]
     Storage(StorageFault),
     /// The tenant's rows can't be read; only this tenant is closed: 503 `TENANT_DAMAGED`.
     #[error("The data of the tenant “{0}” is damaged; it stays closed until it is repaired.")]
@@ -106,6 +106,8 @@ pub enum StorageFault {
     Failing,
     /// Another program holds the database.
     Held,
+    /// It can't be read, or what is read is not a database. SQLite says the same of both.
+    Unreadable,
 }
 
 impl StorageFault {
@@ -117,6 +119,7 @@ impl StorageFault {
             Self::ReadOnly => "The file system is read-only",
             Self::Failing => "The disk doesn't take changes",
             Self::Held => "Another program holds the database",
+            Self::Unreadable => "The disk can't be read, or the database is damaged",
         }
     }
 
@@ -128,6 +131,7 @@ impl StorageFault {
             Self::ReadOnly => "STORAGE_READ_ONLY",
             Self::Failing => "STORAGE_FAILING",
             Self::Held => "STORAGE_HELD",
+            Self::Unreadable => "STORAGE_UNREADABLE",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         OpenError, ReadTx, anchor,
         audit::{Verification, verify},
         doctor::{Named, Patient, damaged_tenants, entitlements_in_use, latest_at, roles_in_use},
+        room::{self, Room},
         snapshots::load_world,
     },
     worker::backup::newest,
@@ -124,7 +125,7 @@ fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
     }
     let now = Clock::system().now();
     findings.push(directory(data));
-    findings.push(room(data, &file));
+    findings.push(space(&file));
     findings.push(backups(settings, now));
     // Before the database, which then is at least as new.
     let anchored = anchor::read(&home::anchor(data));
@@ -186,12 +187,9 @@ fn directory(data: &Path) -> Finding {
 /// Less than this and the next minutes may fill it.
 const LEAST_BYTES: u64 = 64 << 20;
 
-fn room(data: &Path, file: &Path) -> Finding {
-    let size = |file: &Path| fs::metadata(file).map_or(0, |found| found.len());
-    let log = file.with_extension("db-wal");
-    let (database, log) = (size(file), size(&log));
-    let free = match rustix::fs::statvfs(data) {
-        Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+fn space(file: &Path) -> Finding {
+    let Room { database, log, free } = match room::room(file) {
+        Ok(room) => room,
         Err(fault) => {
             return error("space", fault.to_string(), "make the directory readable for this user");
         }

@@ -157,6 +157,11 @@ impl Service {
         if let Ok(open) = self.store.read_now(|tx| store::overrides::count_open(tx, now)) {
             gauge!("entitlement_overrides_open").set(open as f64);
         }
+        if let Some(room) = self.store.room() {
+            gauge!("entitlement_database_bytes").set(room.database as f64);
+            gauge!("entitlement_database_log_bytes").set(room.log as f64);
+            gauge!("entitlement_disk_free_bytes").set(room.free as f64);
+        }
         if let Some(head) = self.store.anchored() {
             gauge!("entitlement_audit_anchored_sequence").set(head.seq as f64);
         }

@@ -35,6 +35,7 @@ pub mod restore;
 pub mod retention;
 pub mod roles;
 pub mod rollout;
+pub mod room;
 pub mod seats;
 pub mod snapshots;
 mod sql;
@@ -92,6 +93,7 @@ pub struct Store {
     permits: Arc<Semaphore>,
     writer: writer::Writer,
     anchor: Anchor,
+    path: Arc<Path>,
 }
 
 /// A consistent view of one instant. Ends when it is dropped.
@@ -272,7 +274,8 @@ impl Store {
         let readers = open::reader_pool(options)?;
         let writer = writer::start(conn, clock, on_commit, options)?;
         let permits = Arc::new(Semaphore::new(options.readers as usize));
-        Ok(Self { readers, permits, writer, anchor })
+        let path = options.path.as_path().into();
+        Ok(Self { readers, permits, writer, anchor, path })
     }
 
     /// Opens what is there for reading only, beside a running service.
@@ -381,6 +384,12 @@ impl Store {
         self.anchor.named()
     }
 
+    /// How much room the database takes, and how much there is; nothing where the system doesn't say.
+    #[must_use]
+    pub fn room(&self) -> Option<room::Room> {
+        room::room(&self.path).ok()
+    }
+
     /// What an operator accepted at the start, and must be in the trail before the anchor moves.
     #[must_use]
     pub fn rollback(&self) -> Option<&Rollback> {
@@ -417,7 +426,7 @@ impl Store {
 }
 
 fn stopped() -> Error {
-    Error::Unavailable("The service is stopping.")
+    Error::Unavailable("The service is stopping; nothing was changed.")
 }
 
 impl From<rusqlite::Error> for Error {

@@ -16,6 +16,7 @@ pub(super) fn of(error: &Error) -> Option<StorageFault> {
         ErrorCode::DiskFull => Some(StorageFault::Full),
         ErrorCode::ReadOnly => Some(StorageFault::ReadOnly),
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => Some(StorageFault::Failing),
+        ErrorCode::DatabaseCorrupt => Some(StorageFault::Unreadable),
         // Many more, which tell of something else.
         _ => None,
     }
@@ -28,6 +29,7 @@ pub(super) fn as_error(fault: StorageFault) -> Error {
         StorageFault::ReadOnly => ffi::SQLITE_READONLY,
         StorageFault::Failing => ffi::SQLITE_IOERR,
         StorageFault::Held => ffi::SQLITE_BUSY,
+        StorageFault::Unreadable => ffi::SQLITE_CORRUPT,
     };
     Error::SqliteFailure(ffi::Error::new(code), None)
 }

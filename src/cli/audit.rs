@@ -1,12 +1,12 @@
-//! `entitled audit verify` and `export`: the trail in a data directory, beside a running service too,
-//! in an exported file, or on a server.
+//! `entitled audit verify`, `list` and `export`: the trail in a data directory, beside a running
+//! service too, in an exported file, or on a server.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Exit, Failure, SettingsArgs, audit_export::Export, home, output};
+use super::{Exit, Failure, SettingsArgs, audit_export::Export, audit_list::List, home, output};
 use crate::{
     domain::audit::{Head, Sealed},
     service::audit_export::from_line,
@@ -17,11 +17,13 @@ use crate::{
     },
 };
 
-/// Verify or export the audit trail
+/// Verify, list or export the audit trail
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// Work out every hash again; exit code 1 when a row was changed, removed or inserted
     Verify(Verify),
+    /// Show the newest events on a server
+    List(List),
     /// Write the trail to a file, oldest first
     Export(Export),
 }
@@ -43,6 +45,7 @@ impl Audit {
     pub fn run(self, settings: SettingsArgs) -> Result<Exit, Failure> {
         match self {
             Self::Verify(command) => command.run(settings),
+            Self::List(command) => command.run(),
             Self::Export(command) => command.run(settings),
         }
     }

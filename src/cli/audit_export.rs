@@ -9,13 +9,20 @@ use std::{
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 
-use super::{Exit, Failure, SettingsArgs, audit::database, client::Server};
+use super::{
+    Exit, Failure, SettingsArgs,
+    audit::database,
+    client::{Pairs, Server, given},
+};
 use crate::{
     domain::{keys::TenantKey, time::Timestamp},
     error::Error,
     service::audit_export::{ExportFormat, Place},
     store::{Store, audit::AuditFilter},
 };
+
+/// Where the trail is on a server.
+pub const PATH: &str = "/api/v1/admin/audit";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
@@ -25,14 +32,9 @@ enum Format {
     Csv,
 }
 
-#[derive(Args)]
-pub struct Export {
-    /// What to write
-    #[arg(long, value_enum, default_value = "jsonl")]
-    format: Format,
-    /// The file to write, instead of stdout
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+/// Which events
+#[derive(Debug, Args)]
+pub struct Selected {
     /// Only events about this tenant
     #[arg(long)]
     tenant: Option<TenantKey>,
@@ -48,6 +50,30 @@ pub struct Export {
     /// Only events before this instant
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
+}
+
+impl Selected {
+    fn filter(self) -> AuditFilter {
+        let Self { tenant, event, actor, from, to } = self;
+        AuditFilter { tenant, event, actor, from, to }
+    }
+
+    /// As parameters of a query.
+    pub fn query(self) -> Pairs {
+        query(&self.filter())
+    }
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// What to write
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: Format,
+    /// The file to write, instead of stdout
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    selected: Selected,
     /// The address of the server; without it the data directory is read
     #[arg(long, env = "ENTITLED_URL")]
     url: Option<Url>,
@@ -64,8 +90,8 @@ impl std::fmt::Debug for Export {
 
 impl Export {
     pub fn run(self, settings: SettingsArgs) -> Result<Exit, Failure> {
-        let Self { format, output, tenant, event, actor, from, to, url, key } = self;
-        let filter = AuditFilter { tenant, event, actor, from, to };
+        let Self { format, output, selected, url, key } = self;
+        let filter = selected.filter();
         let format = match format {
             Format::Jsonl => ExportFormat::Jsonl,
             Format::Csv => ExportFormat::Csv,
@@ -129,19 +155,21 @@ impl Source {
     }
 }
 
-/// The path of the trail with the filter in its query.
-fn path(filter: &AuditFilter) -> Result<String, Failure> {
+fn query(filter: &AuditFilter) -> Pairs {
     let AuditFilter { tenant, event, actor, from, to } = filter;
-    let all = [
+    given([
         ("tenant", tenant.as_ref().map(ToString::to_string)),
         ("event", event.clone()),
         ("actor", actor.clone()),
         ("from", from.as_ref().map(ToString::to_string)),
         ("to", to.as_ref().map(ToString::to_string)),
-    ];
-    let given = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    ])
+}
+
+/// The path of the trail with the filter in its query.
+fn path(filter: &AuditFilter) -> Result<String, Failure> {
     // Only for the encoding: the server adds its own address.
-    let url = Url::parse_with_params("http://server/api/v1/admin/audit", given)
+    let url = Url::parse_with_params(&format!("http://server{PATH}"), query(filter))
         .map_err(|error| Failure::from(Error::internal(error)))?;
     Ok(url.query().map_or(url.path().to_owned(), |query| format!("{}?{query}", url.path())))
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
-    client::{Body, Server},
+    attempt::{access, rehearse},
+    client::{Body, Call, Server},
     output,
 };
 use crate::domain::catalog::{Format, parse};
@@ -47,7 +48,7 @@ pub struct Change {
 pub struct Apply {
     #[command(flatten)]
     change: Change,
-    /// Only say what would change
+    /// Only say what would change, and who would gain and lose what
     #[arg(long)]
     dry_run: bool,
 }
@@ -61,10 +62,11 @@ pub struct Export {
     output: Option<PathBuf>,
 }
 
-/// Whether a document is applied or only compared.
+/// Whether a document is applied, tried with everyone whom it would concern, or only compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Intent {
-    Preview,
+    Compare,
+    Try,
     Apply,
 }
 
@@ -72,8 +74,8 @@ impl Catalog {
     pub fn run(self) -> Result<Exit, Failure> {
         match self {
             Self::Validate { file, format } => return validate(&file, format),
-            Self::Diff(change) => change.run(Intent::Preview)?,
-            Self::Apply(Apply { change, dry_run: true }) => change.run(Intent::Preview)?,
+            Self::Diff(change) => change.run(Intent::Compare)?,
+            Self::Apply(Apply { change, dry_run: true }) => change.run(Intent::Try)?,
             Self::Apply(Apply { change, dry_run: false }) => change.run(Intent::Apply)?,
             Self::Export(export) => export.run()?,
         }
@@ -127,13 +129,22 @@ impl Change {
             Format::Yaml => "application/yaml",
             Format::Json => "application/json",
         };
-        let query = match intent {
-            Intent::Preview => "?dry_run=true",
-            Intent::Apply => "",
+        let mut call = Call { body: Body::Text(kind, &text), ..Call::to(Method::PUT, PATH) };
+        let change = match intent {
+            Intent::Try => rehearse(&server, call)?,
+            Intent::Compare => {
+                call.query.push(("dry_run", "true".into()));
+                server.call(&call)?.body
+            }
+            Intent::Apply => server.call(&call)?.body,
         };
-        let path = format!("{PATH}{query}");
-        let change = server.ask(Method::PUT, &path, Body::Text(kind, text))?;
-        format.print(&change, |change| summary(change, intent))
+        format.print(&change, |change| {
+            let mut text = summary(change, intent);
+            if intent == Intent::Try {
+                text.push_str(&access(change.get("access")));
+            }
+            text
+        })
     }
 }
 
@@ -142,8 +153,8 @@ fn summary(change: &Value, intent: Intent) -> String {
     let version = output::cell(change.get("version"));
     let is_changed = change.get("changed") == Some(&Value::Bool(true));
     let mut text = match (is_changed, intent) {
-        (false, _) => return format!("nothing to change; the catalog is version {version}"),
-        (true, Intent::Preview) => format!("would become version {version}\n"),
+        (false, _) => return format!("nothing to change; the catalog is version {version}\n"),
+        (true, Intent::Compare | Intent::Try) => format!("would become version {version}\n"),
         (true, Intent::Apply) => format!("is version {version} now\n"),
     };
     for (section, diff) in change.get("diff").and_then(Value::as_object).into_iter().flatten() {

@@ -53,7 +53,7 @@ pub struct Question {
     #[arg(long)]
     guard: Option<String>,
     /// What the guard's conditions look at: a JSON object
-    #[arg(long, value_name = "JSON", value_parser = object)]
+    #[arg(long, value_name = "JSON", value_parser = words::object)]
     resource: Option<Value>,
     /// A limit that must have room
     #[arg(long, value_name = "FEATURE")]
@@ -131,14 +131,6 @@ impl Question {
 fn context(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once(':').map(|(kind, id)| (kind.to_owned(), id.to_owned()));
     parts.ok_or_else(|| "write a type and an id, such as club:c9".into())
-}
-
-fn object(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err("must be a JSON object, such as {\"is_premium\": true}".into()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 impl Check {

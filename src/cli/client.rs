@@ -1,4 +1,5 @@
-//! What the commands that talk to a server share: its address, a key, and problems as lines.
+//! What the commands that talk to a server share: its address, a key, requests and pages, and
+//! problems as lines.
 
 use std::time::Duration;
 
@@ -10,7 +11,14 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::{Exit, Failure, output::plain};
+use super::{
+    Exit, Failure,
+    output::{Format, plain},
+};
+use crate::error::Error;
+
+/// How many items of a list are asked for at once: as many as the server gives.
+pub const PAGE: usize = 200;
 
 /// A large export takes its time.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,20 +40,83 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Where the server is, who asks, and who reads the answer
+#[derive(Debug, Args)]
+pub struct Remote {
+    #[command(flatten)]
+    pub server: Server,
+    #[command(flatten)]
+    pub format: Format,
+}
+
 /// What is sent.
+#[derive(Clone, Copy)]
 pub enum Body<'a> {
     /// Nothing.
     None,
     /// JSON.
     Json(&'a Value),
     /// A text of this type.
-    Text(&'static str, String),
+    Text(&'static str, &'a str),
+}
+
+/// Parameters of a query, or headers.
+pub type Pairs = Vec<(&'static str, String)>;
+
+/// Those that were given.
+pub fn given<const N: usize>(all: [(&'static str, Option<String>); N]) -> Pairs {
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// A JSON object of the members that were given.
+pub fn object<const N: usize>(all: [(&'static str, Option<Value>); N]) -> Value {
+    let given = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(given.collect())
+}
+
+/// A request.
+pub struct Call<'a> {
+    /// How.
+    pub method: Method,
+    /// Where; made of words, keys and ids, so it needs no encoding.
+    pub path: String,
+    /// What is encoded and put behind the path.
+    pub query: Pairs,
+    /// Headers beside those that every request has.
+    pub headers: Pairs,
+    /// What is sent.
+    pub body: Body<'a>,
+}
+
+impl Call<'_> {
+    /// A request without a body.
+    pub fn to(method: Method, path: impl Into<String>) -> Self {
+        let (query, headers) = (Vec::new(), Vec::new());
+        Self { method, path: path.into(), query, headers, body: Body::None }
+    }
+}
+
+/// What came back.
+pub struct Reply {
+    /// Its status, which is one of success.
+    pub status: u16,
+    /// The tag of the state that it shows.
+    pub etag: Option<String>,
+    /// Where the next page is, for lists that say so in their head.
+    pub next: Option<String>,
+    /// The body; [`Value::Null`] where it is empty.
+    pub body: Value,
 }
 
 impl Server {
     /// The answer to a request; [`Value::Null`] where it is empty.
     pub fn ask(&self, method: Method, path: &str, body: Body<'_>) -> Result<Value, Failure> {
-        self.send(self.request(method, path, body)?)
+        Ok(self.call(&Call { body, ..Call::to(method, path) })?.body)
+    }
+
+    /// The answer to a request, with its head.
+    pub fn call(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+        self.send(self.request(call)?)
     }
 
     /// A server by its address.
@@ -55,7 +126,7 @@ impl Server {
 
     /// An answer of this type that is read while it arrives.
     pub fn open(&self, path: &str, kind: &str) -> Result<Response, Failure> {
-        let request = self.request(Method::GET, path, Body::None)?;
+        let request = self.request(&Call::to(Method::GET, path))?;
         let request = request.header(header::ACCEPT, kind).timeout(LONGEST_DOWNLOAD);
         let response = request.send().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
@@ -94,60 +165,79 @@ impl Server {
     /// Whether the server at `url` is ready. That is asked without a key.
     pub fn ready(url: Url) -> Result<Value, Failure> {
         let server = Self { url, key: None };
-        server.send(server.bare_request(Method::GET, "/readyz")?)
+        Ok(server.send(server.bare_request(Method::GET, "/readyz", &[])?)?.body)
     }
 
-    fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+    fn send(&self, request: RequestBuilder) -> Result<Reply, Failure> {
         let response = request.send();
         let response = response.map_err(|error| self.unreachable(&error))?;
         let (status, is_json) = (response.status(), is_json(&response));
+        let head = |name| {
+            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
+        let (etag, link) = (head(header::ETAG), head(header::LINK));
+        let next = link.as_deref().and_then(|link| link.strip_prefix('<')?.split_once('>'));
+        let next = next.map(|(path, _)| path.to_owned());
         let text = response.text().map_err(|error| self.unreachable(&error))?;
         if !status.is_success() {
             return Err(refusal(status.as_u16(), &text));
         }
-        match (text.is_empty(), is_json) {
-            (true, _) => Ok(Value::Null),
-            (false, true) => serde_json::from_str(&text).map_err(|_| self.foreign()),
-            (false, false) => Err(self.foreign()),
-        }
+        let body = match (text.is_empty(), is_json) {
+            (true, _) => Value::Null,
+            (false, true) => serde_json::from_str(&text).map_err(|_| self.foreign())?,
+            (false, false) => return Err(self.foreign()),
+        };
+        Ok(Reply { status: status.as_u16(), etag, next, body })
     }
 
-    /// Every item of a list, page by page.
-    pub fn list(&self, path: &str) -> Result<Value, Failure> {
+    /// Every item of a list that the query selects, page by page.
+    pub fn list(&self, path: &str, query: Pairs) -> Result<Value, Failure> {
+        self.list_up_to(path, query, usize::MAX)
+    }
+
+    /// The first so many items of a list.
+    pub fn list_up_to(&self, path: &str, query: Pairs, most: usize) -> Result<Value, Failure> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         loop {
-            let query = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let mut page =
-                self.ask(Method::GET, &format!("{path}?limit=200{query}"), Body::None)?;
+            let limit = most.saturating_sub(items.len()).min(PAGE);
+            let mut call = Call { query: query.clone(), ..Call::to(Method::GET, path) };
+            call.query.extend(given([("limit", Some(limit.to_string())), ("cursor", cursor)]));
+            let mut page = self.call(&call)?.body;
             if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
-            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-            if cursor.is_none() {
+            cursor = next_cursor(&page);
+            if cursor.is_none() || items.len() >= most {
                 return Ok(items.into());
             }
         }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Body<'_>,
-    ) -> Result<RequestBuilder, Failure> {
+    fn request(&self, call: &Call<'_>) -> Result<RequestBuilder, Failure> {
         let Some(key) = &self.key else {
             let line = "no key to identify with; give --key or set ENTITLED_KEY";
             return Err(Failure::new(Exit::Usage, line));
         };
-        let request = self.bare_request(method, path)?.bearer_auth(key);
-        Ok(match body {
+        let Call { method, path, query, headers, body } = call;
+        let request = self.bare_request(method.clone(), path, query)?.bearer_auth(key);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        Ok(match *body {
             Body::None => request,
             Body::Json(value) => request.json(value),
-            Body::Text(kind, text) => request.header(header::CONTENT_TYPE, kind).body(text),
+            Body::Text(kind, text) => {
+                request.header(header::CONTENT_TYPE, kind).body(text.to_owned())
+            }
         })
     }
 
-    fn bare_request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
+    fn bare_request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> Result<RequestBuilder, Failure> {
         let mut client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(60));
         // A proxy knows another machine by this name.
         if self.url.host_str().is_some_and(is_this_machine) {
@@ -155,6 +245,10 @@ impl Server {
         }
         let client = client.build().map_err(|error| self.unreachable(&error))?;
         let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
+        let mut url = Url::parse(&url).map_err(|error| Failure::from(Error::internal(error)))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         Ok(client.request(method, url))
     }
 
@@ -168,10 +262,16 @@ impl Server {
         Failure::new(Exit::Unreachable, line)
     }
 
-    fn foreign(&self) -> Failure {
+    /// What answers there is something else.
+    pub fn foreign(&self) -> Failure {
         let line = format!("{} doesn't answer like this service; check --url", self.url);
         Failure::new(Exit::Unreachable, line)
     }
+}
+
+/// The cursor of the page after this one.
+pub fn next_cursor(page: &Value) -> Option<String> {
+    page.get("next_cursor").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn is_this_machine(host: &str) -> bool {

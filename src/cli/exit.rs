@@ -32,7 +32,8 @@ pub enum Exit {
     Config = 78,
     /// The audit trail in the database is not the one that was written.
     RolledBack = 79,
-    /// Done, and something wants to be looked at: warnings of `doctor`.
+    /// Done, and something wants to be looked at: warnings of `doctor`, a change that waits for a
+    /// second person.
     Warned = 80,
 }
 

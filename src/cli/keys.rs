@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
-    client::{Body, Server},
+    attempt::Once,
+    client::{Body, Call, Server},
     output, words,
 };
 use crate::domain::{callers::OperatorRole, time::Timestamp};
@@ -51,6 +52,8 @@ pub struct Create {
     #[arg(long, requires = "rate_per_second")]
     rate_burst: Option<u32>,
     #[command(flatten)]
+    once: Once,
+    #[command(flatten)]
     format: output::Format,
 }
 
@@ -85,6 +88,8 @@ pub struct Rotate {
     #[arg(long, value_parser = words::instant)]
     expires_at: Option<Timestamp>,
     #[command(flatten)]
+    once: Once,
+    #[command(flatten)]
     format: output::Format,
 }
 
@@ -103,28 +108,11 @@ impl Keys {
         match self {
             Self::Create(create) => create.run()?,
             Self::List(List { server, format }) => {
-                let heads = [
-                    "id",
-                    "name",
-                    "role",
-                    "tenant",
-                    "expires_at",
-                    "revoked_at",
-                    "rotated_at",
-                    "old_secret_until",
-                    "last_used_at",
-                ];
-                format.print(&server.list(PATH)?, |keys| output::members(&heads, keys))?;
+                format.print(&server.list(PATH, Vec::new())?, table)?;
             }
             Self::Show(Show { server, id, format }) => {
                 let key = server.ask(Method::GET, &path(&id)?, Body::None)?;
-                format.print(&key, |key| {
-                    let members = key.as_object().into_iter().flatten();
-                    output::table(
-                        &["field", "value"],
-                        members.map(|(name, value)| [name.clone(), output::cell(Some(value))]),
-                    )
-                })?;
+                format.print(&key, output::record)?;
             }
             Self::Rotate(rotate) => rotate.run()?,
             Self::Revoke(Revoke { server, id, format }) => {
@@ -136,6 +124,18 @@ impl Keys {
     }
 }
 
+/// What fits a terminal; the rest is shown by `show`.
+fn table(keys: &Value) -> String {
+    let rows = keys.as_array().into_iter().flatten().map(|key| {
+        let of = |name: &str| output::cell(key.get(name));
+        let is_revoked = key.get("revoked_at").is_some_and(Value::is_string);
+        let until = if is_revoked { "revoked".into() } else { of("expires_at") };
+        let name = output::short(key.get("name"));
+        [of("id"), name, of("role"), of("tenant"), until, of("last_used_at")]
+    });
+    output::table(&["id", "name", "role", "tenant", "until", "last_used_at"], rows)
+}
+
 fn path(id: &str) -> Result<String, Failure> {
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric()) {
         let line = format!("“{}” isn't the id of a key; see keys list", output::plain(id));
@@ -144,27 +144,38 @@ fn path(id: &str) -> Result<String, Failure> {
     Ok(format!("{PATH}/{id}"))
 }
 
-/// The key alone, so that `KEY=$(entitled keys create …)` works.
+/// The key alone, so that `KEY=$(entitled keys create …)` works. A repeated answer lacks it.
 fn key_alone(made: &Value) -> String {
     made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 impl Rotate {
     fn run(self) -> Result<(), Failure> {
-        let Self { server, id, overlap, expires_at, format } = self;
+        let Self { server, id, overlap, expires_at, once, format } = self;
         let mut body = json!({"overlap_seconds": overlap});
         if let (Some(at), Some(body)) = (expires_at, body.as_object_mut()) {
             body.insert("expires_at".into(), json!(at));
         }
         let path = format!("{}/rotate", path(&id)?);
-        format.print(&server.ask(Method::POST, &path, Body::Json(&body))?, key_alone)
+        let headers = once.header().into_iter().collect();
+        let call = Call { headers, body: Body::Json(&body), ..Call::to(Method::POST, path) };
+        format.print(&server.call(&call)?.body, key_alone)
     }
 }
 
 impl Create {
     fn run(self) -> Result<(), Failure> {
-        let Self { server, name, role, tenant, expires_at, rate_per_second, rate_burst, format } =
-            self;
+        let Self {
+            server,
+            name,
+            role,
+            tenant,
+            expires_at,
+            rate_per_second,
+            rate_burst,
+            once,
+            format,
+        } = self;
         let body = json!({
             "name": name,
             "role": role,
@@ -173,7 +184,8 @@ impl Create {
             "rate_per_second": rate_per_second,
             "rate_burst": rate_burst,
         });
-        let made = server.ask(Method::POST, PATH, Body::Json(&body))?;
-        format.print(&made, key_alone)
+        let headers = once.header().into_iter().collect();
+        let call = Call { headers, body: Body::Json(&body), ..Call::to(Method::POST, PATH) };
+        format.print(&server.call(&call)?.body, key_alone)
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! Refuses to know: decisions, SQL.
 
+mod attempt;
 mod audit;
 mod audit_export;
+mod audit_list;
 mod backup;
 mod catalog;
 mod check;
@@ -22,13 +24,17 @@ mod health;
 mod home;
 mod instance;
 mod keys;
+mod legacy;
 mod migrate;
 mod openapi;
 mod output;
+mod overrides;
+mod requests;
 mod restore;
 mod routes;
 mod serve;
 mod shell;
+mod tenants;
 mod token;
 mod words;
 
@@ -93,10 +99,22 @@ enum Command {
     /// Hold an application's routes against the catalog
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// Make, list, change, suspend and activate tenants on a server, and what they have
+    #[command(subcommand)]
+    Tenants(tenants::Tenants),
+    /// Make, list, change and remove overrides on a server
+    #[command(subcommand)]
+    Overrides(overrides::Overrides),
+    /// Ask for overrides on a server, approve and decline
+    #[command(subcommand)]
+    Requests(requests::Requests),
+    /// Import, compare and export the module maps of an older application
+    #[command(subcommand)]
+    Legacy(legacy::Legacy),
     /// Make, list, rotate and revoke API keys on a server
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Verify or export the audit trail
+    /// Verify, list or export the audit trail
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Follow what changes on a server
@@ -148,6 +166,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Health(command) => command.run(),
         Command::Token(command) => command.run(settings),
         Command::Routes(command) => command.run(),
+        Command::Tenants(command) => command.run(),
+        Command::Overrides(command) => command.run(),
+        Command::Requests(command) => command.run(),
+        Command::Legacy(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Audit(command) => command.run(settings),
         Command::Events(command) => command.run(),

@@ -62,6 +62,33 @@ pub fn members(heads: &[&str], list: &Value) -> String {
     table(heads, rows.map(|item| heads.iter().map(|head| cell(item.get(*head)))))
 }
 
+/// One thing with all its members, a line for each.
+pub fn record(thing: &Value) -> String {
+    let members = thing.as_object().into_iter().flatten();
+    table(&["field", "value"], members.map(|(name, value)| [name.clone(), cell(Some(value))]))
+}
+
+/// A value that somebody wrote, in a cell of a list: cut where it is long.
+pub fn short(value: Option<&Value>) -> String {
+    const MOST: usize = 32;
+    let text = cell(value);
+    match text.char_indices().nth(MOST) {
+        None => text,
+        Some(_) => text.chars().take(MOST - 1).chain(['…']).collect(),
+    }
+}
+
+/// The same for a list that is to fit into a terminal: what somebody wrote is cut where it is long,
+/// keys and ids are not.
+pub fn lines(heads: &[&str], list: &Value) -> String {
+    let rows = list.as_array().into_iter().flatten();
+    let cell = |item: &Value, head: &str| match head {
+        "name" | "reason" | "value" => short(item.get(head)),
+        _ => cell(item.get(head)),
+    };
+    table(heads, rows.map(|item| heads.iter().map(|head| cell(item, head)).collect::<Vec<_>>()))
+}
+
 /// A value in one cell.
 pub fn cell(value: Option<&Value>) -> String {
     match value {

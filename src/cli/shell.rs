@@ -28,10 +28,98 @@ pub fn man() -> Result<Exit, Failure> {
     command.build();
     let mut pages = Vec::new();
     let failed = |error| Failure::new(Exit::Io, format!("can't write the page: {error}"));
-    clap_mangen::Man::new(command.clone()).render(&mut pages).map_err(failed)?;
-    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
-        clap_mangen::Man::new(inner.clone()).render(&mut pages).map_err(failed)?;
-    }
+    render(&command, &mut pages).map_err(failed)?;
     print(&String::from_utf8_lossy(&pages))?;
     Ok(Exit::Ok)
+}
+
+/// A command and those below it, however deep they stand.
+fn render(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
+    clap_mangen::Man::new(command.clone()).render(pages)?;
+    let below = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+    for inner in below {
+        render(inner, pages)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, Parser};
+
+    use super::*;
+
+    /// A command that does something, with its full name and what it says about itself.
+    fn leaves(command: &Command, name: &str, found: &mut Vec<(String, String)>) {
+        let below = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+        let mut is_leaf = true;
+        for inner in below {
+            is_leaf = false;
+            leaves(inner, &format!("{name} {}", inner.get_name()), found);
+        }
+        if is_leaf {
+            found.push((name.to_owned(), command.get_about().unwrap().to_string()));
+        }
+    }
+
+    fn all() -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "entitled", &mut found);
+        found
+    }
+
+    /// A line as a shell splits it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quote) = (vec![String::new()], None);
+        for c in line.chars() {
+            match quote {
+                None if c == '\'' || c == '"' => quote = Some(c),
+                None if c == ' ' => words.push(String::new()),
+                Some(end) if c == end => quote = None,
+                None | Some(_) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_stands_in_the_reference_with_an_example_that_can_be_run() {
+        let page = include_str!("../../docs/cli.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.starts_with("| `entitled "))
+            .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+            .collect();
+        let code = |cell: &str| cell.trim_matches('`').to_owned();
+        let named: Vec<_> = rows.iter().map(|row| (code(row[0]), row[1].to_owned())).collect();
+        assert_eq!(named, all(), "docs/cli.md");
+        for row in rows {
+            let example = code(row[2]);
+            assert!(example.starts_with(&code(row[0])), "{example}");
+            if let Err(error) = Cli::try_parse_from(words(&example)) {
+                panic!("{example}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_completed_and_has_its_place_in_the_manual() {
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Cli::command(), "entitled", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        let mut command = Cli::command();
+        command.build();
+        let mut pages = Vec::new();
+        render(&command, &mut pages).unwrap();
+        let pages = String::from_utf8(pages).unwrap().replace("\\-", "-");
+        for (name, about) in all() {
+            let words: Vec<&str> = name.split(' ').collect();
+            let place = words.join("__subcmd__");
+            let place = [place, words.join("__")];
+            assert!(place.iter().any(|place| script.contains(place)), "{name}: not completed");
+            let page = words.join("-");
+            assert!(pages.contains(&page), "{name}: no {page} in the manual");
+            assert!(!about.is_empty());
+        }
+    }
 }

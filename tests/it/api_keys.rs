@@ -168,8 +168,8 @@ async fn the_command_line_rotates_a_key_and_prints_it_alone() {
         assert!(
             one_line(&on(&["keys", "rotate", &id, "--overlap", "31d"], 65)).contains("overlap")
         );
-        let listed = on(&["keys", "list"], 0);
-        assert!(stdout(&listed).contains("OLD_SECRET_UNTIL"));
+        let shown = on(&["keys", "show", &id], 0);
+        assert!(stdout(&shown).contains("old_secret_until"));
         let revoked = on(&["keys", "revoke", &id, "--json"], 0);
         let revoked: Value = serde_json::from_str(stdout(&revoked)).unwrap();
         assert_eq!(revoked["revoked"], id.as_str());

@@ -10,6 +10,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::harness::{App, ROOT_KEY};
+
 /// The program without any of this machine's settings.
 pub fn entitled(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entitled"));
@@ -159,6 +161,39 @@ pub fn client(url: &str, key: &str, args: &[&str]) -> Command {
     let mut command = entitled(args);
     command.env("ENTITLED_URL", url).env("ENTITLED_KEY", key);
     command
+}
+
+/// What a command says to the server of a test when it is run by the bearer of `key`.
+pub async fn by(app: &App, key: &str, args: &[&str], code: i32) -> Output {
+    let url = format!("http://{}", app.address);
+    let (key, args) =
+        (key.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+    let run = move || {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = client(&url, &key, &args).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+        output
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// The same by the super admin: what people read.
+pub async fn told(app: &App, args: &[&str]) -> String {
+    stdout(&by(app, ROOT_KEY, args, 0).await).to_owned()
+}
+
+/// The same for programs.
+pub async fn json(app: &App, args: &[&str]) -> Value {
+    let output = by(app, ROOT_KEY, &[args, &["--json"]].concat(), 0).await;
+    serde_json::from_str(stdout(&output)).unwrap()
+}
+
+/// Why a command of the super admin fails.
+pub async fn fails(app: &App, args: &[&str], code: i32) -> String {
+    let output = by(app, ROOT_KEY, args, code).await;
+    assert_eq!(stdout(&output), "", "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn get(url: &str) -> (u16, String) {

@@ -142,7 +142,9 @@ fn shells_complete_every_command_and_the_page_has_a_section_for_each() {
         }
     }
     let script = ended(&mut entitled(&["completions", "bash"]), 0);
-    let checked = Command::new("bash").args(["-n", "-c", stdout(&script)]).status().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), stdout(&script)).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(file.path()).status().unwrap();
     assert!(checked.success());
     ended(&mut entitled(&["completions", "nonsense"]), 2);
 }

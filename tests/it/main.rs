@@ -51,6 +51,9 @@ mod key_sets;
 mod learning;
 mod legacy;
 mod legacy_import;
+#[allow(dead_code, reason = "benchmarks use more of it")]
+#[path = "../load/mod.rs"]
+mod load;
 mod metrics;
 mod migrations;
 mod monitoring;
@@ -70,6 +73,8 @@ mod query_plans;
 mod rates;
 mod raw;
 mod reference;
+#[path = "../replay/mod.rs"]
+mod replay;
 mod requests;
 mod responses;
 mod retail;

@@ -77,9 +77,14 @@ impl Patient {
             }
         }
         drift.has_own_statistics = statistics(&fresh)? != statistics(&self.conn)?;
-        drift.foreign = found.into_keys().collect();
+        drift.foreign = found.into_keys().filter(|name| !is_of_litestream(name)).collect();
         Ok(drift)
     }
+}
+
+/// What Litestream, which may run beside the service, makes for itself. Migrations don't meet it.
+fn is_of_litestream(name: &str) -> bool {
+    matches!(name, "table _litestream_seq" | "table _litestream_lock")
 }
 
 /// Everything that a schema is made of, with the text that made it.

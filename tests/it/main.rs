@@ -51,6 +51,7 @@ mod key_sets;
 mod learning;
 mod legacy;
 mod legacy_import;
+mod litestream;
 #[allow(dead_code, reason = "benchmarks use more of it")]
 #[path = "../load/mod.rs"]
 mod load;

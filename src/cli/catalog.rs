@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure,
     attempt::{access, rehearse},
-    client::{Body, Call, Server},
-    output,
+    client::{Body, Call, Server, given},
+    output, words,
 };
 use crate::domain::catalog::{Format, parse};
 
@@ -51,6 +51,9 @@ pub struct Apply {
     /// Only say what would change, and who would gain and lose what
     #[arg(long)]
     dry_run: bool,
+    /// Only where the catalog still has this version
+    #[arg(long, value_name = "VERSION", value_parser = words::tag)]
+    if_match: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -74,9 +77,10 @@ impl Catalog {
     pub fn run(self) -> Result<Exit, Failure> {
         match self {
             Self::Validate { file, format } => return validate(&file, format),
-            Self::Diff(change) => change.run(Intent::Compare)?,
-            Self::Apply(Apply { change, dry_run: true }) => change.run(Intent::Try)?,
-            Self::Apply(Apply { change, dry_run: false }) => change.run(Intent::Apply)?,
+            Self::Diff(change) => change.run(Intent::Compare, None)?,
+            Self::Apply(Apply { change, dry_run, if_match }) => {
+                change.run(if dry_run { Intent::Try } else { Intent::Apply }, if_match)?;
+            }
             Self::Export(export) => export.run()?,
         }
         Ok(Exit::Ok)
@@ -122,14 +126,16 @@ fn validate(file: &Path, format: output::Format) -> Result<Exit, Failure> {
 }
 
 impl Change {
-    fn run(self, intent: Intent) -> Result<(), Failure> {
+    fn run(self, intent: Intent, version: Option<String>) -> Result<(), Failure> {
         let Self { server, file, format } = self;
         let (text, notation) = read(&file)?;
         let kind = match notation {
             Format::Yaml => "application/yaml",
             Format::Json => "application/json",
         };
-        let mut call = Call { body: Body::Text(kind, &text), ..Call::to(Method::PUT, PATH) };
+        let headers = given([("If-Match", version)]);
+        let mut call =
+            Call { headers, body: Body::Text(kind, &text), ..Call::to(Method::PUT, PATH) };
         let change = match intent {
             Intent::Try => rehearse(&server, call)?,
             Intent::Compare => {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Exit, Failure,
     client::Server,
-    output::{cell, plain},
+    output::{cell, escaped, plain},
 };
 use crate::{domain::keys::TenantKey, error::Error};
 
@@ -108,7 +108,7 @@ impl Tail {
             if let Some(object) = data.as_object_mut() {
                 object.insert("event".into(), event.into());
             }
-            writeln!(stdout, "{data}")?;
+            writeln!(stdout, "{}", escaped(&data.to_string()))?;
         } else {
             let of = |name: &str| cell(data.get(name));
             match event {

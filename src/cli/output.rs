@@ -23,7 +23,7 @@ impl Format {
 
     /// Prints `value` for programs, or what `table` makes of it for people.
     pub fn print(self, value: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-        if self.json { print(&format!("{value:#}")) } else { print(&table(value)) }
+        if self.json { print(&escaped(&format!("{value:#}"))) } else { print(&table(value)) }
     }
 }
 
@@ -103,5 +103,56 @@ pub fn cell(value: Option<&Value>) -> String {
 
 /// A text that can't steer a terminal: names and reasons come from others.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON that says the same and can't steer a terminal either.
+pub fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line breaks stand between members; what else steers can only be inside of a text.
+        if steers(c) && c != '\n' {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Control characters, line breaks of Unicode, and what turns the direction of a text around, so that
+/// it reads as another.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_somebody_wrote_steers_a_terminal() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b\u{2028}\r\nc";
+        let value = json!({"name": hostile});
+        let text = [plain(hostile), escaped(&format!("{value:#}")), escaped(&value.to_string())];
+        for text in &text {
+            assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+        }
+        for text in &text[1..] {
+            assert_eq!(serde_json::from_str::<Value>(text).unwrap(), value);
+        }
+        assert_eq!(plain("Zoë’s café ☕ 店"), "Zoë’s café ☕ 店");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_a_key_is_not() {
+        let long = "x".repeat(60);
+        let list = json!([{"key": long, "name": long, "reason": "ö".repeat(32)}]);
+        let table = lines(&["key", "name", "reason"], &list);
+        let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, [long.as_str(), &format!("{}…", "x".repeat(31)), &"ö".repeat(32)]);
+    }
 }

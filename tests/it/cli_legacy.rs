@@ -162,9 +162,13 @@ async fn a_catalog_that_is_tried_says_who_would_lose_what() {
     // To compare two documents nobody's access is looked at.
     assert!(!told(&app, &["catalog", "diff", &changed]).await.contains("lost"));
     assert!(is_open(&app, "shop", "accounting").await, "nothing was written");
+    let late = ["catalog", "apply", &changed, "--if-match", "7"];
+    assert!(fails(&app, &late, 65).await.contains("412"));
     let same = file(&dir, "same.yaml", text);
     let same = told(&app, &["catalog", "apply", &same, "--dry-run"]).await;
     assert!(same.ends_with("nobody's access would change"), "{same}");
+    told(&app, &["catalog", "apply", &changed, "--if-match", "1"]).await;
+    assert!(!is_open(&app, "shop", "accounting").await);
 }
 
 #[tokio::test]

@@ -117,10 +117,16 @@ async fn a_list_fits_a_terminal_and_names_do_not_steer_it() {
     app.tenant("shop", json!({"name": "x".repeat(150)})).await;
     let table = told(&app, &["tenants", "list"]).await;
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
-    let attributes = json!({"note": "a\u{1b}[2Jb"}).to_string();
+    app.tenant("box", json!({"sandbox": true, "demo": true})).await;
+    let marked = told(&app, &["tenants", "list", "--q", "box"]).await;
+    let row = ["box", "box", "active", "-", "-", "sandbox,", "demo"];
+    assert_eq!(line(&marked, "box"), row);
+    let attributes = json!({"note": "a\u{1b}[2Jb\u{9b}31m"}).to_string();
     told(&app, &["tenants", "update", "shop", "--attributes", &attributes]).await;
     let shown = told(&app, &["tenants", "show", "shop"]).await;
     assert!(!shown.contains('\u{1b}') && shown.contains("[2Jb"), "{shown}");
+    let shown = by(&app, ROOT_KEY, &["tenants", "show", "shop", "--json"], 0).await;
+    assert!(!stdout(&shown).chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod cli;
 mod cli_json;
 mod cli_legacy;
 mod cli_overrides;
+mod cli_pages;
 mod cli_tenants;
 mod contexts;
 mod coverage;

@@ -13,7 +13,8 @@ use super::{
     Exit, Failure,
     attempt::{Attempt, Guarded, Once, Shown},
     client::{Body, Call, Remote, given, object},
-    output, words,
+    output::{self, cell},
+    words,
 };
 use crate::domain::{
     keys::{PlanKey, TenantKey},
@@ -238,10 +239,21 @@ impl List {
             ("plan", plan.map(|plan| plan.to_string())),
             ("blocked_reason", blocked_reason.as_ref().and_then(words::name)),
         ]);
-        format.print(&server.list(PATH, query)?, |tenants| {
-            output::lines(&["key", "name", "status", "plan", "blocked_reason"], tenants)
-        })
+        format.print(&server.list(PATH, query)?, table)
     }
+}
+
+/// What fits a terminal; the rest is shown by `show`.
+fn table(tenants: &Value) -> String {
+    let rows = tenants.as_array().into_iter().flatten().map(|tenant| {
+        let of = |name: &str| cell(tenant.get(name));
+        let is = |mark: &&str| tenant.get(*mark) == Some(&Value::Bool(true));
+        let marks: Vec<_> = ["sandbox", "demo", "damaged"].into_iter().filter(is).collect();
+        let marks = if marks.is_empty() { "-".into() } else { marks.join(", ") };
+        let name = output::short(tenant.get("name"));
+        [of("key"), name, of("status"), of("plan"), of("blocked_reason"), marks]
+    });
+    output::table(&["key", "name", "status", "plan", "blocked_reason", "marks"], rows)
 }
 
 impl Create {

@@ -8,7 +8,8 @@ FROM debian:bookworm-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/entitled /usr/local/bin/entitled
 # A number, so that an orchestrator can tell that it is not root.
-RUN useradd --system --uid 10001 --user-group --home-dir /data --no-create-home --shell /usr/sbin/nologin entitled \
+RUN groupadd --gid 10001 entitled \
+    && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin entitled \
     && install -d -m 0700 -o entitled -g entitled /data
 USER 10001:10001
 ENV ENTITLED_DATA=/data \

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Exit, Failure};
-use crate::store::anchor::{Anchoring, OnRollback};
+use crate::store::{
+    anchor::{Anchoring, OnRollback},
+    ownership,
+};
 
 /// The data directory, which no other process has as long as this value lives.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Home {
         let file = dir.join("entitled.lock");
         let mut how = OpenOptions::new();
         how.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock = how.open(&file).map_err(|error| unwritable(dir, &error))?;
+        let lock = ownership::open(&file, &mut how).map_err(|error| unwritable(dir, &error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::new(

@@ -25,6 +25,7 @@ mod home;
 mod instance;
 mod keys;
 mod legacy;
+mod manual;
 mod migrate;
 mod openapi;
 mod output;
@@ -34,6 +35,7 @@ mod restore;
 mod routes;
 mod serve;
 mod shell;
+mod supervisor;
 mod tenants;
 mod token;
 mod words;
@@ -178,6 +180,6 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor(command) => command.run(settings),
         Command::Config(command) => command.run(settings),
         Command::Completions(command) => command.run(),
-        Command::Man => shell::man(),
+        Command::Man => manual::man(),
     }
 }

@@ -17,6 +17,7 @@ use super::{
     home::{self, Home},
     instance::{self, Doors, Instance},
     output::print,
+    supervisor::{self, News},
 };
 use crate::{
     clock::Clock,
@@ -95,6 +96,7 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
+        supervisor::tell(News::Stopping);
         stopping.cancel();
     });
     Ok(stop)
@@ -121,6 +123,7 @@ async fn serve(
     let schedule = schedule(&settings, options.path);
     let instance = Instance::new(service, listener, tokens).with_backups(schedule);
     tracing::info!(url = instance.url(), data = %settings.data.display(), "listening");
+    supervisor::tell(News::Ready);
     instance.run(settings, stop).await
 }
 

@@ -1,5 +1,4 @@
-//! `entitled completions` and `entitled man`: what shells and people are told of the command line,
-//! made from the command line itself.
+//! `entitled completions`: what shells are told of the command line, made from the command line itself.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -22,32 +21,11 @@ impl Completions {
     }
 }
 
-/// The page of the program, with a section for each command.
-pub fn man() -> Result<Exit, Failure> {
-    let mut command = Cli::command();
-    command.build();
-    let mut pages = Vec::new();
-    let failed = |error| Failure::new(Exit::Io, format!("can't write the page: {error}"));
-    render(&command, &mut pages).map_err(failed)?;
-    print(&String::from_utf8_lossy(&pages))?;
-    Ok(Exit::Ok)
-}
-
-/// A command and those below it, however deep they stand.
-fn render(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
-    clap_mangen::Man::new(command.clone()).render(pages)?;
-    let below = command.get_subcommands().filter(|inner| inner.get_name() != "help");
-    for inner in below {
-        render(inner, pages)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{Command, Parser};
 
-    use super::*;
+    use super::{super::manual::page, *};
 
     /// A command that does something, with its full name and what it says about itself.
     fn leaves(command: &Command, name: &str, found: &mut Vec<(String, String)>) {
@@ -109,16 +87,17 @@ mod tests {
         let script = String::from_utf8(script).unwrap();
         let mut command = Cli::command();
         command.build();
-        let mut pages = Vec::new();
-        render(&command, &mut pages).unwrap();
-        let pages = String::from_utf8(pages).unwrap().replace("\\-", "-");
+        let manual = page(&command);
         for (name, about) in all() {
             let words: Vec<&str> = name.split(' ').collect();
             let place = words.join("__subcmd__");
             let place = [place, words.join("__")];
             assert!(place.iter().any(|place| script.contains(place)), "{name}: not completed");
-            let page = words.join("-");
-            assert!(pages.contains(&page), "{name}: no {page} in the manual");
+            assert!(
+                manual.contains(&format!(".SS \"{name}\"\n"))
+                    || manual.contains(&format!(".SS {name}\n")),
+                "{name}: not in the manual"
+            );
             assert!(!about.is_empty());
         }
     }

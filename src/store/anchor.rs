@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::{OpenError, ReadTx, audit, sql::Count};
+use super::{OpenError, ReadTx, audit, ownership, sql::Count};
 use crate::domain::audit::Head;
 
 /// Whether the end of the audit trail is kept outside the database.
@@ -73,8 +73,8 @@ pub fn read(file: &Path) -> Result<Option<Head>, AnchorError> {
 pub(super) fn write(file: &Path, head: &Head) -> io::Result<()> {
     // Always the same name: what a crash leaves is overwritten by the next one.
     let next = file.with_extension("head.next");
-    let mut out =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    let mut how = OpenOptions::new();
+    let mut out = ownership::open(&next, how.write(true).create(true).truncate(true).mode(0o600))?;
     writeln!(out, "{head}")?;
     out.sync_all()?;
     std::fs::rename(&next, file)?;

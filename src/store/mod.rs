@@ -26,6 +26,7 @@ mod migrate;
 mod open;
 pub mod outbox;
 pub mod overrides;
+pub mod ownership;
 pub mod people;
 pub mod places;
 pub mod platform_roles;

@@ -18,6 +18,7 @@ use super::{
     backup::{self, BackupError, Contents, OnExisting, examine, folder, head_file, one_file},
     migrate::Migration,
     open::{self, Opened},
+    ownership,
 };
 use crate::domain::{
     audit::{Event, Head},
@@ -96,7 +97,9 @@ pub fn put_back(
     let head = write_down(&conn, now, provenance, &events)?;
     drop(conn);
     one_file(&file).map_err(OpenError::from)?;
-    File::open(&file)?.sync_all()?;
+    let finished = File::open(&file)?;
+    ownership::give(&finished, folder(target))?;
+    finished.sync_all()?;
     backup::put(&file, target, OnExisting::Refuse)?;
     File::open(folder(target))?.sync_all()?;
     // Last: until here the old anchor refuses what is not accepted.

@@ -35,7 +35,7 @@ pub async fn run(tokens: &Tokens, stop: CancellationToken) {
         Ok(client) => client,
         Err(error) => {
             source.end(Err(FetchFault::Broken));
-            tracing::error!(%error, "no key set can be fetched");
+            tracing::error!(?error, "no key set can be fetched; are there CA certificates?");
             return;
         }
     };

@@ -30,7 +30,7 @@ pub async fn run(mut recorded: Recorded, url: reqwest::Url, stop: CancellationTo
     let client = match client {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(%error, "no spans can be sent");
+            tracing::error!(?error, "no spans can be sent; are there CA certificates?");
             return;
         }
     };

@@ -43,7 +43,10 @@ pub async fn run(service: Service, stop: CancellationToken) {
     let client = match client(options) {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(%error, "no webhook can be told of anything");
+            tracing::error!(
+                ?error,
+                "no webhook can be told of anything; are there CA certificates?"
+            );
             return;
         }
     };

@@ -7,7 +7,7 @@ use entitled::config::Settings;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{ended, entitled, stdout},
+    cli::{Running, ended, entitled, stdout},
     sources::root,
 };
 
@@ -30,6 +30,8 @@ fn said(name: &str) -> Vec<String> {
 #[test]
 fn the_unit_is_kept_from_what_the_service_does_not_need() {
     for (name, value) in [
+        ("Type", "notify"),
+        ("TimeoutStartSec", "infinity"),
         ("DynamicUser", "yes"),
         ("StateDirectory", "entitled"),
         ("StateDirectoryMode", "0700"),
@@ -89,12 +91,12 @@ fn systemd_takes_the_unit() {
     assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
 }
 
-fn compose() -> Value {
+pub fn compose() -> Value {
     serde_yaml::from_str(&read("deploy/compose.yaml")).unwrap()
 }
 
 /// The rest of the line of an instruction, continued lines joined.
-fn instruction(name: &str) -> String {
+pub fn instruction(name: &str) -> String {
     let text = read("Dockerfile").replace("\\\n", "");
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{name} ")));
     lines.next_back().unwrap_or_else(|| panic!("no {name}")).to_owned()
@@ -138,7 +140,7 @@ fn shells_complete_every_command_and_the_page_has_a_section_for_each() {
         let script = ended(&mut entitled(&["completions", shell]), 0);
         for command in &commands {
             assert!(stdout(&script).contains(command), "{shell}: {command}");
-            assert!(stdout(&page).contains(&format!("entitled\\-{command}")), "{command}");
+            assert!(stdout(&page).contains(&format!(".SS \"entitled {command}")), "{command}");
         }
     }
     let script = ended(&mut entitled(&["completions", "bash"]), 0);
@@ -147,4 +149,50 @@ fn shells_complete_every_command_and_the_page_has_a_section_for_each() {
     let checked = Command::new("bash").arg("-n").arg(file.path()).status().unwrap();
     assert!(checked.success());
     ended(&mut entitled(&["completions", "nonsense"]), 2);
+}
+
+/// Read as somebody reads it who types `man entitled`.
+#[test]
+fn the_manual_page_is_rendered_without_a_warning_and_names_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("entitled.1");
+    let page = ended(&mut entitled(&["man"]), 0);
+    std::fs::write(&file, &page.stdout).unwrap();
+    let mut man = Command::new("man");
+    man.args(["--warnings", "--local-file"]).arg(&file);
+    man.env("MANWIDTH", "80").env("LC_ALL", "C.UTF-8");
+    let output = man.output().unwrap_or_else(|error| {
+        panic!("man: {error}; apt-get install man-db groff-base");
+    });
+    let (read, said) = (stdout(&output), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    assert!(read.starts_with("ENTITLED(1)") && read.contains("User Commands"), "{read}");
+    assert!(read.lines().all(|line| line.chars().count() <= 80), "{read}");
+    for command in ["serve", "keys create", "catalog apply", "audit verify", "man"] {
+        assert!(read.lines().any(|line| line.trim() == format!("entitled {command}")), "{command}");
+    }
+    for title in ["NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "EXIT STATUS", "ENVIRONMENT", "FILES"]
+    {
+        assert!(read.lines().any(|line| line == title), "{title}");
+    }
+}
+
+/// The protocol of systemd, by a supervisor that is this test.
+#[test]
+fn the_supervisor_is_told_when_the_service_answers_and_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let supervisor = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    supervisor.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let heard = || {
+        let mut buffer = [0; 64];
+        let length = supervisor.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let data = dir.path().join("data");
+    let running = Running::serve(&data, &[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
+    assert_eq!(heard(), "READY=1");
+    ended(&mut entitled(&["health", "--url", &running.url()]), 0);
+    assert_eq!(running.terminate(), Some(0));
+    assert_eq!(heard(), "STOPPING=1");
 }

@@ -295,6 +295,17 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::TenantBlocked,
+        Self::ModuleNotEntitled,
+        Self::FeatureNotEntitled,
+        Self::SeatRequired,
+        Self::PermissionDenied,
+        Self::LimitReached,
+        Self::Condition,
+    ];
+
     /// As it stands in every answer.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -13,6 +13,7 @@ use poem_openapi::{OpenApi, OpenApiService};
 pub mod accept;
 pub mod api;
 pub mod auth;
+pub mod codes;
 pub mod edge;
 pub mod etag;
 pub mod failure;

@@ -103,11 +103,11 @@ macro_rules! for_each_permission {
 pub(crate) use for_each_permission;
 
 macro_rules! permission_enum {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)*) => {
         /// A permission of this service itself. Not to be confused with the catalog's permissions.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Permission {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Permission {
@@ -120,6 +120,15 @@ macro_rules! permission_enum {
                 match self {
                     $(Self::$name => $text,)*
                 }
+            }
+
+            /// What it permits, as it is described above.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                let text = match self {
+                    $(Self::$name => concat!($($doc),*),)*
+                };
+                text.trim()
             }
         }
     };

@@ -259,6 +259,7 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         let outcome = outcome.and(service.prune_usage(&actor).await.map(drop));
         let outcome = outcome.and(service.prune_events(&actor).await);
         let outcome = outcome.and(service.prune_deliveries(&actor).await);
+        let outcome = outcome.and(service.bound_backlogs(&actor).await);
         let outcome = outcome.and(service.prune_evidence().await.map(drop));
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");

@@ -30,7 +30,7 @@ use crate::{
         keyring::{KEY_PREFIX, Keyring, ROOT, digest, parts},
         permissions::{Permission, for_each_permission},
         rates::{Rates, Standing},
-        tokens::Tokens,
+        tokens::{Tokens, Vouched},
     },
 };
 
@@ -138,9 +138,9 @@ impl AuthState {
             let key = parts(one(headers, &API_KEY)?.unwrap_or(token));
             return key.map(|(id, secret)| Right::Key(id.into(), secret)).ok_or(UNKNOWN_KEY);
         }
-        let tokens = self.tokens.as_ref();
-        let until = tokens.and_then(|tokens| tokens.expires_at(token, self.clock.now()));
-        until.map(Right::Token).ok_or(Error::Unauthenticated("The token is not valid any more."))
+        let tokens = self.tokens.clone();
+        let right = tokens.map(|tokens| Right::Token(Vouched::new(tokens, token)));
+        right.ok_or(Error::Unauthenticated("The token is not valid any more."))
     }
 
     fn bearer(&self, credential: &str, now: Timestamp) -> Result<Arc<Principal>> {

@@ -15,6 +15,7 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -54,6 +55,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// How much of an answer may lie unsent in the kernel, in bytes. It would take megabytes for each
+/// reader who doesn't read.
+const UNSENT: u32 = 128 * 1024;
 
 /// How many callers are told at the same time that there are too many.
 const REFUSALS: usize = 64;
@@ -96,6 +101,7 @@ impl Listener {
         while let Some((socket, remote)) = self.accept(&stop).await {
             // Small answers must not wait for an acknowledgement.
             let _ = socket.set_nodelay(true);
+            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
             if let Ok(slot) = slots.clone().try_acquire_owned() {
                 tokio::spawn(server.clone().connection(socket, remote, slot));
             } else if let Ok(slot) = refusals.clone().try_acquire_owned() {

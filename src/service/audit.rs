@@ -79,7 +79,11 @@ impl Service {
     pub async fn record_rollback(&self, actor: &Actor) -> Result<()> {
         let Some(rollback) = self.store.rollback() else { return Ok(()) };
         let event = rollback_accepted(rollback);
-        self.change(actor, move |_| Ok(((), vec![event]))).await
+        self.change(actor, move |tx| {
+            store::outbox::start_over(tx)?;
+            Ok(((), vec![event]))
+        })
+        .await
     }
 
     /// Writes the end of the trail into its anchor, if it has moved.

@@ -179,6 +179,7 @@ impl Service {
             }
             memory.world.store(Arc::new(world));
             keyring.replace(stored_keys(tx)?);
+            hub.begin_after(store::outbox::places(tx)?.newest);
             Ok(())
         })?;
         let metrics = Metrics::new();

@@ -20,6 +20,7 @@ use jsonwebtoken::{
 };
 use parking_lot::RwLock;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::{
     domain::{callers::Principal, time::Timestamp},
@@ -52,6 +53,7 @@ pub enum TokenKeys {
 pub struct Tokens {
     keys: ArcSwap<Keys>,
     generation: AtomicU64,
+    replaced: watch::Sender<()>,
     expected: Expected,
     /// Where newer keys come from, if they do.
     source: Option<KeySource>,
@@ -124,6 +126,7 @@ impl Tokens {
         Self {
             keys: ArcSwap::from_pointee(Keys { generation: 0, text: None, by_id: ById::new() }),
             generation: AtomicU64::new(0),
+            replaced: watch::Sender::new(()),
             expected,
             source,
             verified: Default::default(),
@@ -192,6 +195,12 @@ impl Tokens {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         self.keys.store(Arc::new(Keys { generation, text, by_id }));
         self.verified.iter().for_each(|shard| shard.write().clear());
+        self.replaced.send_replace(());
+    }
+
+    /// Tells each time that the keys were replaced.
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     /// Who bears this token. `hash` is the SHA-256 of its text.
@@ -219,11 +228,11 @@ impl Tokens {
         Ok(principal)
     }
 
-    /// When this token expires; none where it isn't one that can be used now.
-    #[must_use]
-    pub fn expires_at(&self, token: &str, now: Timestamp) -> Option<Timestamp> {
-        let verified = self.decode(&self.keys.load(), token).ok()?;
-        verified.usable(now).is_ok().then_some(verified.expires_at)
+    /// When this token expires, by the present keys; none where they don't vouch for it.
+    fn expires_at(&self, token: &str) -> (u64, Option<Timestamp>) {
+        let keys = self.keys.load();
+        let verified = self.decode(&keys, token).ok();
+        (keys.generation, verified.map(|verified| verified.expires_at))
     }
 
     fn shard(&self, hash: &Digest) -> Option<&RwLock<HashMap<Digest, Verified>>> {
@@ -269,6 +278,38 @@ impl Tokens {
             .ok_or(Error::UnknownSigner)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, rules).map_err(refusal)?.claims;
         verified(claims, keys.generation)
+    }
+}
+
+/// A token that somebody goes on relying on: good for as long as the present keys vouch for it, and
+/// it has not expired.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    tokens: Arc<Tokens>,
+    token: Secret,
+    generation: u64,
+    until: Option<Timestamp>,
+}
+
+impl Vouched {
+    /// This token, as the present keys see it.
+    #[must_use]
+    pub fn new(tokens: Arc<Tokens>, token: &str) -> Self {
+        let (generation, until) = tokens.expires_at(token);
+        Self { tokens, token: Secret::new(token), generation, until }
+    }
+
+    /// When it ends; none where no present key vouches for it. It is verified anew only where the keys
+    /// were replaced meanwhile.
+    pub fn until(&mut self) -> Option<Timestamp> {
+        if self.tokens.keys.load().generation != self.generation {
+            (self.generation, self.until) = self.tokens.expires_at(self.token.reveal());
+        }
+        self.until
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.tokens.watch()
     }
 }
 

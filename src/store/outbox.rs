@@ -188,15 +188,25 @@ pub fn places(tx: &ReadTx<'_>) -> Result<Places> {
 /// How many rows one page looks at, so that a filter that finds little holds no view open for long.
 const WINDOW: u64 = 5_000;
 
-/// The next rows after `after` that concern `tenant` or all (or everything, for none): at most
-/// `limit`, and the place up to which there is nothing else.
+/// What comes after one place, up to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Without this one.
+    pub after: u64,
+    /// With this one.
+    pub until: u64,
+}
+
+/// The next rows in `range` that concern `tenant` or all (or everything, for none): at most `limit`,
+/// and the place up to which there is nothing else.
 pub fn page(
     tx: &ReadTx<'_>,
     tenant: Option<&TenantKey>,
-    after: u64,
+    range: Range,
     limit: usize,
 ) -> Result<(Vec<Change>, u64)> {
-    let to_seq = places(tx)?.newest.min(after.saturating_add(WINDOW));
+    let Range { after, until } = range;
+    let to_seq = until.min(after.saturating_add(WINDOW));
     let mut statement = tx.conn.prepare_cached(
         "SELECT seq, at, tenant, version, cause, keys, users, effect FROM outbox
          WHERE seq > :after AND seq <= :to_seq
@@ -241,6 +251,32 @@ pub struct Keep {
     /// Nothing older than this.
     pub since: Timestamp,
 }
+
+/// Begins anew at a place that was never given: nobody can resume from one that was given before an
+/// older copy was put back, where the same places tell another story.
+///
+/// The instant in microseconds is such a place: it is beyond all that were given, as long as there are
+/// fewer than a million changes a second.
+pub fn start_over(tx: &WriteTx<'_>) -> Result<()> {
+    let conn = tx.read.conn;
+    let instant = u64::try_from(tx.real_now().micros()).unwrap_or_default();
+    let place = instant.max(places(&tx.read)?.newest.saturating_add(1));
+    conn.prepare_cached("DELETE FROM outbox")?.execute([])?;
+    conn.prepare_cached(
+        "INSERT INTO outbox (seq, at, tenant, version, cause, keys, users, effect)
+         VALUES (:seq, :at, NULL, :version, :cause, '[]', NULL, 'answers')",
+    )?
+    .execute(named_params! {
+        ":seq": Count(place),
+        ":at": tx.real_now(),
+        ":version": Count(tx.version),
+        ":cause": RESTORED,
+    })?;
+    Ok(())
+}
+
+/// The cause of the row at which places begin anew.
+const RESTORED: &str = "entitlement.database.restored";
 
 /// How many rows one change prunes.
 const PRUNED_AT_ONCE: u64 = 1_000;

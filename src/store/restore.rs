@@ -18,7 +18,7 @@ use super::{
     backup::{self, BackupError, Contents, OnExisting, examine, folder, head_file, one_file},
     migrate::Migration,
     open::{self, Opened},
-    ownership,
+    outbox, ownership,
 };
 use crate::domain::{
     audit::{Event, Head},
@@ -151,6 +151,7 @@ fn write_down(
     for event in events {
         audit::append(&tx, provenance, event)?;
     }
+    outbox::start_over(&tx)?;
     conn.execute(
         "UPDATE service_state SET version = :version, latest_at = :now WHERE id = 1",
         named_params! { ":version": version, ":now": at },

@@ -2,17 +2,26 @@
 //!
 //! Invariants: an address is judged after each resolution of its name; no redirect is followed; of
 //! an answer only the head is read; every wait has a deadline; a webhook has only so many messages
-//! under way, so that a receiver that hangs costs nothing but its own. A message whose outcome was
-//! not recorded is sent again: at least once, always with the same id.
+//! under way, and a name one lookup, so that a receiver that hangs costs nothing but its own. A
+//! message whose outcome could not be recorded before the end of the program is sent again: at least
+//! once, always with the same id.
 
-use std::{error::Error as StdError, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    error::Error as StdError,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use reqwest::{
     Client, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
-use tokio::task::JoinSet;
+use tokio::{net::lookup_host, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -66,7 +75,7 @@ fn client(options: WebhookOptions) -> reqwest::Result<Client> {
         .connect_timeout(CONNECT.min(options.deadline))
         .timeout(options.deadline)
         .user_agent(concat!("entitled/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(Judge(options.networks)))
+        .dns_resolver(Arc::new(Judge { networks: options.networks, lookups: Lookups::default() }))
         .build()
 }
 
@@ -76,17 +85,54 @@ fn client(options: WebhookOptions) -> reqwest::Result<Client> {
 struct Forbidden;
 
 /// Resolves names, and refuses those of forbidden addresses.
-struct Judge(Networks);
+struct Judge {
+    networks: Networks,
+    lookups: Lookups,
+}
 
 impl Resolve for Judge {
     fn resolve(&self, name: Name) -> Resolving {
-        let networks = self.0;
+        let (networks, lookups) = (self.networks, self.lookups.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.collect();
+            let host = (name.as_str().to_owned(), 0);
+            let lookup = async move { io::Result::Ok(lookup_host(host).await?.collect()) };
+            let found: Vec<SocketAddr> = lookups.look(name.as_str(), lookup).await??;
             let allowed = networks.of_name(found).ok_or(Forbidden)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
+    }
+}
+
+/// Lookups under way, of each name one at a time. A name server that hangs keeps a thread for far
+/// longer than anybody waits for it; all names must not lose their threads to one.
+#[derive(Default, Clone)]
+struct Lookups(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
+
+impl Lookups {
+    fn turn(&self, name: &str) -> Arc<Semaphore> {
+        let mut turns = self.0.lock();
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(Semaphore::new(1));
+        turns.insert(name.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// It has its turn until it ends, even where nobody waits for it any more.
+    async fn look<T: Send + 'static>(
+        &self,
+        name: &str,
+        lookup: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self.turn(name).acquire_owned().await.map_err(io::Error::other)?;
+        let looked = tokio::spawn(async move {
+            let found = lookup.await;
+            drop(turn);
+            found
+        });
+        looked.await.map_err(io::Error::other)
     }
 }
 
@@ -142,12 +188,14 @@ impl Sender {
         let (outcome, status) = self.attempt(&job).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let attempt = Attempt { at, outcome, status, took_ms };
-        let recorded = self.service.record_attempt(&actor, &job.delivery, attempt, jitter()).await;
-        if let Err(error) = recorded {
+        let (jitter, mut pause) = (jitter(), RETRY);
+        let record = || self.service.record_attempt(&actor, &job.delivery, attempt.clone(), jitter);
+        // Its receiver isn't to be told again and again only because a disk is full.
+        while let Err(error) = record().await {
             let (id, error) = (&job.delivery.id, error.chain());
             tracing::error!(id, error, "how a webhook was told was not recorded");
-            // It is due at once.
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
@@ -209,4 +257,30 @@ fn jitter() -> u16 {
     // Without randomness there is no jitter, which is no harm.
     let _ = getrandom::fill(&mut bytes);
     u16::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lookup_that_hangs_is_waited_for_by_those_of_its_name_alone() {
+        let lookups = Lookups::default();
+        let (end, ended) = oneshot::channel::<()>();
+        let mut hangs = Box::pin(lookups.look("a", ended));
+        assert!((&mut hangs).now_or_never().is_none());
+        // Who asked has given up; the lookup goes on.
+        drop(hangs);
+        let mut next = Box::pin(lookups.look("a", async { 2 }));
+        assert!((&mut next).now_or_never().is_none());
+        assert_eq!(lookups.look("b", async { 3 }).await.unwrap(), 3);
+        assert!((&mut next).now_or_never().is_none());
+        end.send(()).unwrap();
+        assert_eq!(next.await.unwrap(), 2);
+        lookups.turn("c");
+        assert_eq!(lookups.0.lock().len(), 1, "what is over is forgotten");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -107,6 +108,60 @@ fn a_restored_backup_serves_and_says_in_its_trail_that_it_was_restored() {
     let (seq, hash) = head.split_once(':').unwrap();
     assert_eq!(event["after"]["head"]["seq"].to_string(), seq);
     assert_eq!(event["after"]["head"]["hash"], hash);
+}
+
+/// What a subscriber who resumes after a place is told first: its kind and its place.
+fn first_told(running: &Running, after: u64) -> (String, u64) {
+    let url = format!("{}/api/v1/events?last_event_id={after}", running.url());
+    let answer = reqwest::blocking::Client::new().get(url).bearer_auth(ROOT).send().unwrap();
+    let mut lines = BufReader::new(answer).lines().map(Result::unwrap);
+    let event = lines.find_map(|line| line.strip_prefix("event: ").map(str::to_owned)).unwrap();
+    let data = lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap();
+    let data: Value = serde_json::from_str(&data).unwrap();
+    (event, data["seq"].as_u64().unwrap())
+}
+
+#[test]
+fn a_place_in_the_events_of_what_was_lost_is_no_place_in_those_of_the_restored_database() {
+    let data = used(2);
+    let dir = TempDir::new().unwrap();
+    let (file, target) = (dir.path().join("a.db"), dir.path().join("restored"));
+    backed_up(data.path(), &file);
+    // Two changes that the backup doesn't have, and that a subscriber has seen.
+    let running = Running::serve(data.path(), &KEY);
+    make_keys(&running, 2);
+    assert_eq!(first_told(&running, 3), ("change".into(), 4));
+    drop(running);
+    ended(&mut restore(&file, &target), 0);
+    let running = Running::serve(&target, &KEY);
+    let (event, begin) = first_told(&running, 4);
+    assert_eq!(event, "resync");
+    // Others take their places.
+    make_keys(&running, 5);
+    for lost in [0, 1, 4, 5] {
+        let (event, place) = first_told(&running, lost);
+        assert_eq!((event.as_str(), place), ("resync", begin + 5), "{lost}");
+    }
+    for kept in begin..begin + 5 {
+        assert_eq!(first_told(&running, kept), ("change".into(), kept + 1));
+    }
+    drop(running);
+    // A file that was put back by hand.
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{rest}", text(&target.join("entitled.db"))));
+    }
+    std::fs::copy(&file, target.join("entitled.db")).unwrap();
+    let mut again = entitled(&[
+        "serve",
+        "--accept-rollback",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        text(&target),
+    ]);
+    let running = Running::start(again.envs(KEY), Stream::Err, "\"listening\"");
+    let (event, place) = first_told(&running, begin + 1);
+    assert!(event == "resync" && place > begin + 5, "{event} {place}");
 }
 
 #[test]

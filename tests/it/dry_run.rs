@@ -118,6 +118,36 @@ fn changing(operation: &Operation, own: &Subject) -> Body {
 }
 
 #[tokio::test]
+async fn a_dry_run_sends_no_event_and_no_message_to_a_webhook() {
+    for operation in rehearsed() {
+        let (app, own) = world().await;
+        let (id, root) = (&operation.id, app.root());
+        let hook = json!({"url": "https://hooks.example.com/in"});
+        let hook = root.post("/api/v1/admin/webhooks", hook).await.expect(201).body;
+        let path = hook["webhook"]["id"].as_str().unwrap();
+        let path = format!("/api/v1/admin/webhooks/{path}/deliveries");
+        let waiting = || async { root.get(&path).await.expect(200).body["items"].clone() };
+        let before = waiting().await;
+        let mut stream = root.listen("").await;
+        let body = changing(&operation, &own);
+        let dry = send(&operation, &root, &own, "?dry_run=true", Some(body.clone()), &[]).await;
+        assert_eq!(dry.status, 200, "{id}: {:#}", dry.body);
+        assert_eq!(waiting().await, before, "{id}");
+        // What is told next is something else.
+        app.tenant("next", json!({})).await;
+        assert_eq!(stream.expect("change").await.data["cause"], "tenant.created", "{id}");
+        let sent = waiting().await;
+        let before = before.as_array().unwrap().len();
+        assert_eq!(sent.as_array().unwrap().len(), before + 1, "{id}");
+        // The write itself is told of.
+        send(&operation, &root, &own, "", Some(body), &[]).await;
+        let told = stream.expect("change").await.data;
+        assert_ne!(told["cause"], "tenant.created", "{id}");
+        assert!(waiting().await.as_array().unwrap().len() > before + 1, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_dry_run_writes_nothing_at_all() {
     for operation in rehearsed() {
         let (app, own) = world().await;

@@ -17,7 +17,7 @@ const CHANGES: u64 = 20;
 /// More than one subscriber costs: what the kernel keeps of a connection isn't among it.
 const MOST_BYTES: u64 = 64 * 1024;
 
-fn resident(process: u32) -> u64 {
+pub fn resident(process: u32) -> u64 {
     let status =
         std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"));
     let status = status.unwrap();

@@ -563,3 +563,96 @@ fn the_command_line_prints_each_change_on_a_line_and_says_where_to_go_on() {
     assert_eq!(end.status.code(), Some(69));
     assert!(String::from_utf8(end.stderr).unwrap().contains("--from 2"));
 }
+
+#[tokio::test]
+async fn a_place_that_cant_be_one_is_refused_or_answered_with_a_new_one_and_never_in_silence() {
+    let app = shop().await;
+    for bad in ["abc", "-1", "1.5", "0x10", "18446744073709551616", "1 2", "", "\u{661}"] {
+        let value = reqwest::header::HeaderValue::from_bytes(bad.as_bytes()).unwrap();
+        let url = format!("http://{}{EVENTS}", app.address);
+        let sent = app.http().get(url).bearer_auth(ROOT_KEY).header("last-event-id", value);
+        let answer = sent.send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{bad}");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["fields"].to_string().contains("Last-Event-ID"), "{bad}: {problem}");
+        if !bad.is_empty() {
+            app.root().get(&format!("{EVENTS}?last_event_id={bad}")).await.expect(422);
+        }
+    }
+    let twice = [("last-event-id", "1"), ("last-event-id", "2")];
+    assert_eq!(app.root().open(EVENTS, &twice).await.status(), 422);
+    let newest = app.root().listen("").await;
+    drop(newest);
+    for ahead in [1_000, 1 << 53, 1 << 63, u64::MAX - 1, u64::MAX] {
+        let mut stream = app.root().resume(ahead).await;
+        let resync = stream.expect("resync").await;
+        assert_eq!(resync.id, resync.data["seq"].as_u64(), "{ahead}");
+        touch(&app, "acme").await;
+        assert_eq!(stream.expect("change").await.id, resync.id.map(|id| id + 1), "{ahead}");
+        app.root().delete("/api/v1/admin/tenants/acme/grants/hr").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_committed_but_not_in_force_yet_is_told_to_nobody() {
+    let app = shop().await;
+    let start = app.root().listen("").await;
+    drop(start);
+    // As between the commit and what the writer does after it.
+    let connection = rusqlite::Connection::open(&app.database).unwrap();
+    let last: i64 =
+        connection.query_row("SELECT max(seq) FROM outbox", [], |row| row.get(0)).unwrap();
+    let last = u64::try_from(last).unwrap();
+    let insert = "INSERT INTO outbox (seq, at, tenant, version, cause, keys, users, effect)
+                  SELECT seq + 1, at, tenant, version, 'not.yet', keys, users, effect
+                  FROM outbox ORDER BY seq DESC LIMIT 1";
+    connection.execute(insert, []).unwrap();
+    let mut fresh = direct(&app, None).await;
+    assert!(matches!(one(&mut fresh).await, Signal::Hello(place) if place == last));
+    let mut resumed = direct(&app, Some(last - 1)).await;
+    assert_eq!(seq(&one(&mut resumed).await), last);
+    connection.execute("DELETE FROM outbox WHERE cause = 'not.yet'", []).unwrap();
+    touch(&app, "acme").await;
+    for stream in [&mut fresh, &mut resumed] {
+        assert_eq!(seq(&one(stream).await), last + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_rests_on_its_credential_alone_and_goes_on_as_long_as_one_could_be_opened() {
+    let app = shop().await;
+    let roles = [OperatorRole::TenantAdmin, OperatorRole::TenantUser, OperatorRole::Service];
+    let mut streams = Vec::new();
+    for role in roles {
+        streams.push((role, app.caller(role, Some("acme"), "ada").listen("").await));
+    }
+    app.change_tenant("acme", json!({"status": "suspended", "reason": "unpaid"})).await;
+    for (role, stream) in &mut streams {
+        assert_eq!(stream.causes(1).await, ["tenant.suspended"], "{role:?}");
+        // What a suspended tenant may not, it is told when it asks.
+        app.caller(*role, Some("acme"), "ada").listen("").await;
+    }
+    app.change_tenant("acme", json!({"status": "active", "reason": "paid"})).await;
+    for (role, stream) in &mut streams {
+        assert_eq!(stream.causes(1).await, ["tenant.reactivated"], "{role:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_lags_behind_ends_when_its_key_is_revoked() {
+    let events = EventOptions { queue: 2, ..EventOptions::default() };
+    let app = App::given(with(events)).await;
+    app.tenant("acme", json!({})).await;
+    let body = json!({"name": "k", "role": "service"});
+    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
+    let mut stream = app.bearer(key["key"].as_str().unwrap()).listen("").await;
+    let path = format!("/api/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    app.root().delete(&path).await.expect(204);
+    for count in 0..20 {
+        app.change_tenant("acme", json!({"name": format!("after {count}")})).await;
+    }
+    // Nothing of what came after it, however much waits.
+    assert_eq!(stream.expect("end").await.data, json!({"reason": "credential"}));
+    assert_eq!(stream.next().await, None);
+    app.bearer(key["key"].as_str().unwrap()).get(EVENTS).await.expect(401);
+}

@@ -388,3 +388,41 @@ async fn the_program_fetches_what_its_settings_name_and_says_how_it_stands() {
     }
     assert_eq!(tokio::task::spawn_blocking(|| running.terminate()).await.unwrap(), Some(0));
 }
+
+#[tokio::test]
+async fn a_stream_of_events_ends_when_the_key_of_its_token_is_no_longer_in_the_set() {
+    let both = [public(Algorithm::RS256, "goes"), public(Algorithm::ES256, "stays")];
+    let provider = Provider::start(set(&both)).await;
+    let fetcher = Fetcher::eager(provider.set()).await;
+    let tokens = [token(Algorithm::RS256, "goes"), token(Algorithm::ES256, "stays")];
+    let mut streams = Vec::new();
+    for token in &tokens {
+        // The first question waits for the set.
+        fetcher.asks(token).await.expect(200);
+        streams.push(fetcher.app.bearer(token).listen("").await);
+    }
+    let later = [public(Algorithm::ES256, "stays"), public(Algorithm::EdDSA, "comes")];
+    provider.now(set(&later));
+    fetcher.asks(&token(Algorithm::EdDSA, "comes")).await.expect(200);
+    assert_eq!(streams[0].expect("end").await.data, json!({"reason": "credential"}));
+    assert_eq!(streams[0].next().await, None);
+    fetcher.asks(&tokens[0]).await.expect(401);
+    fetcher.app.tenant("acme", json!({})).await;
+    let told = streams[1].expect("change").await.data;
+    assert_eq!(told["cause"], "tenant.created");
+}
+
+#[tokio::test]
+async fn a_key_set_that_cant_be_fetched_ends_no_stream() {
+    let provider = Provider::start(set(&[public(Algorithm::RS256, "a")])).await;
+    let fetcher = Fetcher::eager(provider.set()).await;
+    let known = token(Algorithm::RS256, "a");
+    fetcher.asks(&known).await.expect(200);
+    let mut stream = fetcher.app.bearer(&known).listen("").await;
+    for bad in [Does::Closes, Does::Redirects, Does::Says(500, String::new())] {
+        provider.now(bad);
+        fetcher.asks(&token(Algorithm::RS256, "b")).await.expect(503);
+    }
+    fetcher.app.tenant("acme", json!({})).await;
+    assert_eq!(stream.expect("change").await.data["cause"], "tenant.created");
+}

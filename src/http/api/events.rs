@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::Tag;
 use crate::{
     domain::{events::Change, keys::TenantKey, time::Timestamp},
+    error::Error,
     http::{
         auth::{Caller, needs, right},
         failure::Answer,
@@ -60,6 +61,12 @@ impl EventsApi {
         last: Header<Option<u64>>,
     ) -> Answer<EventStream> {
         let right = right(request, &caller.actor)?;
+        // A value that can't be read would count as none, and what was missed would be passed over.
+        let sent = request.headers().get_all("last-event-id").iter().count();
+        if sent != usize::from(last.0.is_some()) {
+            let message = "must be the id of one message, once";
+            return Err(Error::invalid("Last-Event-ID", message).into());
+        }
         let after = last.0.or(last_event_id.0);
         Ok(EventStream(self.0.stream_events(&caller.actor, right, tenant.0, after).await?))
     }

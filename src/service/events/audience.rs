@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::super::{
     actor::Actor,
     keyring::{Digest, Keyring},
     permissions::{Permission, Reach, allows},
+    tokens::Vouched,
 };
 use crate::domain::{
     callers::Principal,
@@ -15,26 +18,38 @@ use crate::domain::{
 };
 
 /// What a caller's right to listen rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Right {
     /// The root key, which ends with the program.
     Root,
     /// An API key: until it expires or is revoked, or until its secret is refused.
     Key(String, Digest),
-    /// A token: until then.
-    Token(Timestamp),
+    /// A token: until it expires, or its key is not believed any more.
+    Token(Vouched),
 }
 
 impl Right {
     /// When it ends; none where it is over, or is not the right of this caller any more.
-    pub(super) fn ends_at(&self, keyring: &Keyring, whose: &Arc<Principal>) -> Option<Timestamp> {
+    pub(super) fn ends_at(
+        &mut self,
+        keyring: &Keyring,
+        whose: &Arc<Principal>,
+    ) -> Option<Timestamp> {
         match self {
             Self::Root => Some(Timestamp::MAX),
-            Self::Token(until) => Some(*until),
+            Self::Token(token) => token.until(),
             Self::Key(id, secret) => {
                 let (principal, until) = keyring.standing(id, secret)?;
                 (principal == *whose).then(|| until.unwrap_or(Timestamp::MAX))
             }
+        }
+    }
+
+    /// Tells when the keys of tokens were replaced, where that matters.
+    pub(super) fn watch(&self) -> Option<watch::Receiver<()>> {
+        match self {
+            Self::Token(token) => Some(token.watch()),
+            Self::Root | Self::Key(..) => None,
         }
     }
 }

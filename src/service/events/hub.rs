@@ -50,6 +50,9 @@ pub struct Hub {
 /// The queues of subscribers, by what they listen to.
 #[derive(Default)]
 struct Subscribers {
+    /// The place of the newest change that is in force. What is committed but not yet in memory is
+    /// told to nobody, from the disk neither: a check that it causes would see the old state.
+    in_force: u64,
     to_all: HashMap<u64, mpsc::Sender<Group>>,
     to_one: HashMap<TenantKey, HashMap<u64, mpsc::Sender<Group>>>,
 }
@@ -93,27 +96,38 @@ impl Hub {
         Some(Place { _permit: permit })
     }
 
-    /// Everything that is committed from now on, of one tenant or of all.
-    pub(super) fn sit(self: &Arc<Self>, tenant: Option<TenantKey>) -> Seat {
+    /// What was committed before there was anybody to tell.
+    pub(in crate::service) fn begin_after(&self, place: u64) {
+        self.subscribers.lock().in_force = place;
+    }
+
+    /// The place of the newest change that is in force.
+    pub(super) fn in_force(&self) -> u64 {
+        self.subscribers.lock().in_force
+    }
+
+    /// Everything that comes into force from now on, of one tenant or of all, and the place of what
+    /// did last.
+    pub(super) fn sit(self: &Arc<Self>, tenant: Option<TenantKey>) -> (Seat, u64) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, queue) = mpsc::channel(self.queue);
         let mut subscribers = self.subscribers.lock();
+        let place = subscribers.in_force;
         match &tenant {
             None => subscribers.to_all.insert(id, sender),
             Some(tenant) => {
                 subscribers.to_one.entry(tenant.clone()).or_default().insert(id, sender)
             }
         };
-        Seat { hub: self.clone(), tenant, id, queue }
+        (Seat { hub: self.clone(), tenant, id, queue }, place)
     }
 
     /// Hands over what one commit changed. It never waits: a queue that is full is closed.
     pub(in crate::service) fn publish(&self, changes: &[Arc<Change>]) {
-        if changes.is_empty() {
-            return;
-        }
+        let Some(last) = changes.last() else { return };
         let mut subscribers = self.subscribers.lock();
-        let Subscribers { to_all, to_one } = &mut *subscribers;
+        let Subscribers { in_force, to_all, to_one } = &mut *subscribers;
+        *in_force = last.seq;
         if to_all.is_empty() && to_one.is_empty() {
             return;
         }

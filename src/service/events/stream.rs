@@ -14,7 +14,10 @@ use crate::{
     domain::time::Timestamp,
     error::Result,
     service::keyring::Keyring,
-    store::{self, Store, outbox::Places},
+    store::{
+        self, Store,
+        outbox::{Places, Range},
+    },
 };
 
 /// How many rows of the outbox are read at once.
@@ -63,6 +66,7 @@ pub struct Subscription {
     audience: Audience,
     right: Right,
     keys: watch::Receiver<()>,
+    token_keys: Option<watch::Receiver<()>>,
     closing: CancellationToken,
     /// Everything up to here was told, or is not for this subscriber.
     place: u64,
@@ -74,8 +78,9 @@ enum Phase {
     Fresh {
         after: Option<u64>,
     },
-    /// Reads what it missed; it listens already once it has nearly caught up.
-    CatchingUp(Option<Seat>),
+    /// Reads what it missed; it listens already once it has nearly caught up, to what comes after
+    /// that place.
+    CatchingUp(Option<(Seat, u64)>),
     /// Is told what is committed.
     Live(Seat),
     Over,
@@ -90,8 +95,9 @@ impl Subscription {
         after: Option<u64>,
     ) -> Self {
         let (keys, closing) = (parts.hub.watch_keys(), parts.hub.closing());
+        let token_keys = right.watch();
         let phase = Phase::Fresh { after };
-        Self { parts, _place: place, audience, right, keys, closing, place: 0, phase }
+        Self { parts, _place: place, audience, right, keys, token_keys, closing, place: 0, phase }
     }
 
     /// What is to be told next, at least one thing; none at the end.
@@ -115,14 +121,14 @@ impl Subscription {
         }
     }
 
-    fn is_over(&self) -> Option<EndReason> {
+    fn is_over(&mut self) -> Option<EndReason> {
         if self.closing.is_cancelled() {
             return Some(EndReason::Shutdown);
         }
         (self.parts.clock.now() >= self.right_until()).then_some(EndReason::Credential)
     }
 
-    fn right_until(&self) -> Timestamp {
+    fn right_until(&mut self) -> Timestamp {
         let ends_at = self.right.ends_at(&self.parts.keyring, &self.audience.principal);
         ends_at.unwrap_or(Timestamp::EPOCH)
     }
@@ -134,41 +140,43 @@ impl Subscription {
 
     async fn begin(&mut self, after: Option<u64>) -> Result<Vec<Signal>> {
         if let Some(after) = after {
-            let Places { oldest, newest } = self.parts.store.read(store::outbox::places).await?;
+            let newest = self.parts.hub.in_force();
+            let Places { oldest, .. } = self.parts.store.read(store::outbox::places).await?;
             if after <= newest && after + 1 >= oldest {
                 self.place = after;
                 self.phase = Phase::CatchingUp(None);
                 return Ok(Vec::new());
             }
         }
-        self.start_here(if after.is_some() { Signal::Resync } else { Signal::Hello }).await
+        Ok(self.start_here(if after.is_some() { Signal::Resync } else { Signal::Hello }))
     }
 
-    /// Listens first and looks then: what is committed in between comes through the queue.
-    async fn start_here(&mut self, say: fn(u64) -> Signal) -> Result<Vec<Signal>> {
-        let seat = self.parts.hub.sit(self.audience.tenant.clone());
-        self.place = self.parts.store.read(store::outbox::places).await?.newest;
+    fn start_here(&mut self, say: fn(u64) -> Signal) -> Vec<Signal> {
+        let (seat, place) = self.parts.hub.sit(self.audience.tenant.clone());
+        self.place = place;
         self.phase = Phase::Live(seat);
-        Ok(vec![say(self.place)])
+        vec![say(place)]
     }
 
-    async fn catch_up(&mut self, seat: Option<Seat>) -> Result<Vec<Signal>> {
+    async fn catch_up(&mut self, seat: Option<(Seat, u64)>) -> Result<Vec<Signal>> {
         let (after, tenant) = (self.place, self.audience.tenant.clone());
+        let until = seat.as_ref().map_or_else(|| self.parts.hub.in_force(), |(_, place)| *place);
         let page = self.parts.store.read_long(move |tx| {
             let places = store::outbox::places(tx)?;
             // What is pruned in the meantime would be a gap.
             if after + 1 < places.oldest {
                 return Ok(None);
             }
-            let (rows, next) = store::outbox::page(tx, tenant.as_ref(), after, PAGE)?;
-            Ok(Some((rows, next, next >= places.newest)))
+            let range = Range { after, until };
+            Ok(Some(store::outbox::page(tx, tenant.as_ref(), range, PAGE)?))
         });
-        let Some((rows, next, is_at_end)) = page.await? else {
-            return self.start_here(Signal::Resync).await;
+        let Some((rows, next)) = page.await? else {
+            return Ok(self.start_here(Signal::Resync));
         };
         self.place = next;
-        self.phase = match (is_at_end, seat) {
-            (true, Some(seat)) => Phase::Live(seat),
+        self.phase = match (next >= until, seat) {
+            // What is after that place comes through the queue.
+            (true, Some((seat, _))) => Phase::Live(seat),
             // Once more, now that nothing can slip through between the reading and the listening.
             (true, None) => {
                 Phase::CatchingUp(Some(self.parts.hub.sit(self.audience.tenant.clone())))
@@ -187,6 +195,7 @@ impl Subscription {
             () = self.closing.cancelled() => Some(None),
             () = self.parts.clock.reached(until) => Some(None),
             _ = self.keys.changed() => Some(None),
+            () = replaced(&mut self.token_keys) => Some(None),
             news = seat.next() => news.map(Some),
             () = tokio::time::sleep(self.parts.keep_alive) => {
                 self.phase = Phase::Live(seat);
@@ -210,4 +219,14 @@ impl Subscription {
         }
         signals
     }
+}
+
+/// Until the keys of tokens are replaced, where that matters.
+async fn replaced(keys: &mut Option<watch::Receiver<()>>) {
+    if let Some(keys) = keys
+        && keys.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

@@ -108,9 +108,49 @@ mod tests {
             "example.com",
             "https://",
             "file:///etc/passwd",
+            "http://127.0.0.1./",
+            "http://0177.0.0.1/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://0/",
+            "http://0.0.0.0/",
+            "http://10.1/",
+            "http://%31%32%37.0.0.1/",
+            "http://\u{2460}\u{2461}\u{2466}.0.0.1/",
+            "http://127\u{3002}0\u{3002}0\u{3002}1/",
+            "http://[::]/",
+            "http://[::7f00:1]/",
+            "http://[::ffff:8.8.8.8]/",
+            "http://[64:ff9b::10.0.0.1]/",
+            "http://[64:ff9b:1::a00:1]/",
+            "http://[2002:a00:1::]/",
+            "http://[fe80::1]/",
+            "http://[fe80::1%25eth0]/",
+            "http://[fc00::1]/",
+            "http://localhost./",
+            "http://a.b.localhost./",
+            "http://\u{FF4C}ocalhost/",
+            "https://example.com@127.0.0.1/",
+            "https://127.0.0.1:80@example.com/",
+            "https://example.com:0x50/",
+            "https://example.com:65536/",
+            "https:///",
         ] {
             assert!(check_url(bad, open).is_err(), "{bad}");
         }
         assert!(check_url("http://example.com/", WebhookOptions::default()).is_err());
+    }
+
+    #[test]
+    fn a_name_with_one_forbidden_address_is_forbidden_as_a_whole() {
+        let of = |addresses: &[&str]| {
+            let found = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0));
+            Networks::PublicAlone.of_name(found.collect()).map(|allowed| allowed.len())
+        };
+        assert_eq!(of(&["8.8.8.8", "2606:4700::1111"]), Some(2));
+        for private in ["10.0.0.1", "::1", "::ffff:8.8.8.8", "0.0.0.0", "169.254.169.254"] {
+            assert_eq!(of(&["8.8.8.8", private]), None, "{private}");
+            assert_eq!(of(&[private, "8.8.8.8"]), None, "{private}");
+        }
     }
 }

@@ -244,6 +244,35 @@ impl Service {
         }
     }
 
+    /// Disables webhooks for which too much waits, also those whose receivers take every message, but
+    /// more slowly than they come.
+    pub async fn bound_backlogs(&self, actor: &Actor) -> Result<()> {
+        let most = self.policy.webhooks.backlog;
+        let beyond = self.store.read_long(move |tx| {
+            let mut beyond = Vec::new();
+            for webhook in store::webhooks::list(tx, None, MOST_WEBHOOKS)? {
+                if is_beyond(tx, &webhook, most)? {
+                    beyond.push(webhook.id);
+                }
+            }
+            Ok(beyond)
+        });
+        for id in beyond.await? {
+            let disabled = self.change(actor, move |tx| {
+                let webhook = store::webhooks::get(tx.read(), &id)?;
+                let is_beyond = is_beyond(tx.read(), &webhook, most)?;
+                let event = is_beyond.then(|| disable(tx, webhook, DisabledReason::Backlog));
+                Ok(((), event.transpose()?.into_iter().collect()))
+            });
+            match disabled.await {
+                // It was removed meanwhile.
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes away what was over so long ago that it isn't kept.
     pub async fn prune_deliveries(&self, actor: &Actor) -> Result<()> {
         let before = self.clock.steady() - self.policy.webhooks.keep_for;
@@ -253,6 +282,10 @@ impl Service {
         }
         Ok(())
     }
+}
+
+fn is_beyond(tx: &ReadTx<'_>, webhook: &Webhook, most: u64) -> Result<bool> {
+    Ok(webhook.disabled.is_none() && store::deliveries::is_beyond(tx, &webhook.id, most)?)
 }
 
 fn settle(

@@ -12,13 +12,14 @@ use super::{
     Service,
     actor::Actor,
     code_text,
-    grants::current_catalog,
     guesses::Guesser,
     keyring::{Digest, Secret},
+    memory::Memory,
     new_id,
     once::Once,
     paging::Page,
     permissions::{Permission, Reach},
+    provisioning,
     subscriptions::{Assignment, assign, tenant_plan},
 };
 use crate::{
@@ -77,9 +78,9 @@ impl Service {
     ) -> Result<IssuedCode> {
         actor.reach(Permission::ActivationCodesManage)?;
         let made = code_text::generate()?;
-        let by = actor.principal.id.clone();
+        let (memory, by) = (self.memory.clone(), actor.principal.id.clone());
         self.change_once(actor, once, move |tx| {
-            let code = checked(tx, new, by)?;
+            let code = checked(tx, &memory, new, by)?;
             rows::insert(tx, &code, &made.digest)?;
             let name = "entitlement.activation_code.created";
             let event = event(name, &code, Value::Null, facts(&code));
@@ -162,8 +163,10 @@ impl Service {
         // Before anything is looked up, so that neither the answer nor its time tells anything.
         self.guesses.take(&who, self.clock.now())?;
         let (digest, by) = (code_text::digest_of(typed), actor.principal.id.clone());
-        let redeemed =
-            self.change_once(actor, once, move |tx| redeem(tx, &tenant, &digest, by)).await;
+        let memory = self.memory.clone();
+        let redeemed = self
+            .change_once(actor, once, move |tx| redeem(tx, &memory, &tenant, &digest, by))
+            .await;
         if !matches!(redeemed, Err(Error::InvalidActivationCode)) {
             self.guesses.give_back(&who);
         }
@@ -172,12 +175,12 @@ impl Service {
 }
 
 /// The code that was asked for, or all faults.
-fn checked(tx: &WriteTx<'_>, new: NewCode, by: String) -> Result<ActivationCode> {
+fn checked(tx: &WriteTx<'_>, memory: &Memory, new: NewCode, by: String) -> Result<ActivationCode> {
     let NewCode { plan, max_redemptions, duration_days, expires_at, note, mut faults } = new;
     let now = tx.now();
     let mut is_unknown = false;
     if let Some(key) = &plan {
-        let catalog = current_catalog(tx)?;
+        let catalog = provisioning::catalog(tx, memory)?;
         is_unknown = !catalog.plans.contains_key(key);
         if let Err(Error::Invalid { faults: found, .. }) = tenant_plan(&catalog, key) {
             faults.extend(found);
@@ -217,6 +220,7 @@ fn checked(tx: &WriteTx<'_>, new: NewCode, by: String) -> Result<ActivationCode>
 /// Everything that redeeming is, in one transaction.
 fn redeem(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     tenant: &TenantKey,
     digest: &Digest,
     by: String,
@@ -238,7 +242,7 @@ fn redeem(
         effective_from: None,
         change_reason: format!("Activation code {}", code.id),
     };
-    let (subscription, mut events) = assign(tx, tenant, &assignment)?;
+    let (subscription, mut events) = assign(tx, memory, tenant, &assignment)?;
     let after = ActivationCode { redeemed: code.redeemed + 1, ..code.clone() };
     rows::update(tx, &after)?;
     let redemption = Redemption {

@@ -11,6 +11,7 @@ use super::{
     expect_revision, legacy,
     memory::Memory,
     permissions::Permission,
+    provisioning,
     questions::unknown,
     seats::{self, Release},
     trials,
@@ -105,7 +106,7 @@ impl Service {
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             tx.in_time_of(&tenant)?;
-            let catalog = current_catalog(tx)?;
+            let catalog = provisioning::catalog(tx, &memory)?;
             let before = store::grants::find(tx.read(), &tenant, &key)?;
             expected.check(before.as_ref().map(|grant| grant.revision))?;
             let grant = checked(&catalog, tx.now(), &tenant, &key, new, before.as_ref())?;
@@ -152,7 +153,7 @@ impl Service {
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             tx.in_time_of(&tenant)?;
-            let catalog = current_catalog(tx)?;
+            let catalog = provisioning::catalog(tx, &memory)?;
             let reason = selection.reason.clone();
             let wanted = wanted(&catalog, tx.now(), &tenant, selection)?;
             let mut events = Vec::new();
@@ -174,12 +175,6 @@ impl Service {
         .await
         .inspect(|_| self.metrics.module_selections.increment(u64::from(self.is_for_real())))
     }
-}
-
-/// The catalog as this transaction sees it.
-pub(super) fn current_catalog(tx: &WriteTx<'_>) -> Result<Catalog> {
-    let stored = store::catalogs::newest(tx.read())?;
-    Ok(stored.as_ref().map(store::snapshots::read_catalog).transpose()?.unwrap_or_default())
 }
 
 /// The grants that a selection asks for, checked, all faults at once.

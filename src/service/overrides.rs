@@ -8,13 +8,13 @@ use super::{
     Service,
     actor::Actor,
     expect_revision,
-    grants::current_catalog,
+    memory::Memory,
     new_id,
     once::Once,
     paging::Page,
     permissions::Permission,
     policy::{Approval, Policy},
-    requests,
+    provisioning, requests,
     values::{Direction, fitting},
 };
 use crate::{
@@ -129,10 +129,10 @@ impl Service {
     ) -> Result<Put> {
         actor.reach(Permission::OverridesManage)?;
         let (gate, policy) = (self.gate(actor, draft.way)?, self.policy);
-        let by = Person::of(&actor.principal);
+        let (memory, by) = (self.memory.clone(), Person::of(&actor.principal));
         let put = self
             .change_once(actor, once, move |tx| {
-                let exception = checked(tx, draft, policy.override_horizon)?;
+                let exception = checked(tx, &memory, draft, policy.override_horizon)?;
                 let mut events = Vec::new();
                 let open = open_now(tx, &exception.tenant, &exception.key, &mut events)?;
                 let put = match gate {
@@ -165,7 +165,7 @@ impl Service {
     ) -> Result<Put> {
         actor.reach(Permission::OverridesManage)?;
         let (gate, policy) = (self.gate(actor, patch.way)?, self.policy);
-        let by = Person::of(&actor.principal);
+        let (memory, by) = (self.memory.clone(), Person::of(&actor.principal));
         let put = self
             .change(actor, move |tx| {
                 let before = store::overrides::get(tx.read(), &id)?;
@@ -173,7 +173,7 @@ impl Service {
                 tx.in_time_of(&before.exception.tenant)?;
                 expect_active(&before, tx.now())?;
                 let draft = patched(&before.exception, patch)?;
-                let exception = checked(tx, draft, policy.override_horizon)?;
+                let exception = checked(tx, &memory, draft, policy.override_horizon)?;
                 let mut events = Vec::new();
                 let put = match gate {
                     Gate::Opens(leave) => {
@@ -330,14 +330,19 @@ fn propose(
 }
 
 /// The override that a draft describes, or all its faults.
-pub(super) fn checked(tx: &WriteTx<'_>, draft: Draft, horizon: Span) -> Result<Override> {
+pub(super) fn checked(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    draft: Draft,
+    horizon: Span,
+) -> Result<Override> {
     let Draft { tenant, key, direction, value, expires_at, reason, way: _, mut faults } = draft;
     tenant.as_ref().map_or(Ok(()), |tenant| tx.in_time_of(tenant))?;
     let now = tx.now();
     let mut is_unknown = false;
     let value = match (&key, direction) {
         (Some(key), Some(direction)) => {
-            let catalog = current_catalog(tx)?;
+            let catalog = provisioning::catalog(tx, memory)?;
             is_unknown = catalog.target(key.as_str()).is_none();
             fitting(&catalog, key.as_str(), direction, value.as_ref(), &mut faults)
         }

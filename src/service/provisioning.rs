@@ -157,6 +157,12 @@ pub(super) fn world_in(tx: &ReadTx<'_>, memory: &Memory) -> Result<Arc<World>> {
     Ok(Arc::new(load_world(tx, known.gating)?))
 }
 
+/// The catalog as a change sees it. That in memory was read once: reading a document of some length
+/// takes longer than the rest of a change.
+pub(super) fn catalog(tx: &WriteTx<'_>, memory: &Memory) -> Result<Arc<Catalog>> {
+    Ok(world(tx, memory)?.catalog.clone())
+}
+
 /// A tenant as a change sees it: as in memory, unless something has changed since.
 pub(super) fn facts(
     tx: &WriteTx<'_>,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Service,
     actor::Actor,
+    memory::Memory,
     new_id,
     once::Once,
     overrides::{Draft, Leave, Way, checked, facts, open_now, said, write},
@@ -71,9 +72,10 @@ impl Service {
             (None, _) => {}
         }
         let (by, policy) = (Person::of(&actor.principal), self.policy);
+        let memory = self.memory.clone();
         let request = self
             .change_once(actor, once, move |tx| {
-                let wanted = checked(tx, draft, policy.override_horizon)?;
+                let wanted = checked(tx, &memory, draft, policy.override_horizon)?;
                 let mut events = Vec::new();
                 let open = open_now(tx, &wanted.tenant, &wanted.key, &mut events)?;
                 let kind = RequestKind::Request;
@@ -151,8 +153,9 @@ impl Service {
     ) -> Result<OverrideRequest> {
         actor.reach(Permission::OverridesManage)?;
         let (me, policy) = (Person::of(&actor.principal), self.policy);
+        let memory = self.memory.clone();
         let approved = self
-            .change_once(actor, once, move |tx| approve(tx, &id, me, approving, &policy))
+            .change_once(actor, once, move |tx| approve(tx, &memory, &id, me, approving, &policy))
             .await?;
         Ok(approved)
     }
@@ -257,6 +260,7 @@ fn file(
 
 fn approve(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     id: &str,
     me: Person,
     approving: Approving,
@@ -291,7 +295,7 @@ fn approve(
         faults,
     };
     // The catalog may have changed, and time has passed.
-    let exception = checked(tx, draft, policy.override_horizon)?;
+    let exception = checked(tx, memory, draft, policy.override_horizon)?;
     let (mut events, mut written) = (Vec::new(), Vec::new());
     let open = open_now(tx, &request.tenant, &request.key, &mut events)?;
     expect_base(&request, open.as_ref())?;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Service, actor::Actor, grants::current_catalog, new_id, once::Once, paging::Page,
-    permissions::Permission, questions::unknown,
+    Service, actor::Actor, memory::Memory, new_id, once::Once, paging::Page,
+    permissions::Permission, provisioning, questions::unknown,
 };
 use crate::{
     domain::{
@@ -79,13 +79,13 @@ impl Service {
         tenant: Option<TenantKey>,
         new: NewRole,
     ) -> Result<Assigned> {
-        let by = actor.principal.id.clone();
+        let (memory, by) = (self.memory.clone(), actor.principal.id.clone());
         self.change_once(actor, once, move |tx| {
             if let Some(tenant) = &tenant {
                 store::tenants::get(tx.read(), tenant)?;
                 tx.in_time_of(tenant)?;
             }
-            let wanted = checked(tx, tenant, new, by)?;
+            let wanted = checked(tx, &memory, tenant, new, by)?;
             let mut events = Vec::new();
             let assigned = match open_now(tx, &wanted, &mut events)? {
                 Some(open) => prolong(tx, open, wanted.expires_at, &mut events)?,
@@ -194,13 +194,14 @@ fn holding(found: Option<RoleAssignment>, now: Timestamp, id: &str) -> Result<Ro
 /// The assignment that somebody wants, or all that is wrong with it.
 fn checked(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     tenant: Option<TenantKey>,
     new: NewRole,
     created_by: String,
 ) -> Result<RoleAssignment> {
     let NewRole { user, role, context, expires_at, mut faults } = new;
     let now = tx.now();
-    let catalog = current_catalog(tx)?;
+    let catalog = provisioning::catalog(tx, memory)?;
     let is_unknown = role.as_ref().is_some_and(|role| !catalog.roles.contains_key(role));
     let on = match &role {
         Some(role) => place(&catalog, tenant.as_ref(), role, context, &mut faults),

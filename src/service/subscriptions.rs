@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Service, actor::Actor, expect_revision, grants::current_catalog, new_id, once::Once,
-    paging::Page, permissions::Permission, questions::unknown, trials,
+    Service, actor::Actor, expect_revision, memory::Memory, new_id, once::Once, paging::Page,
+    permissions::Permission, provisioning, questions::unknown, trials,
 };
 use crate::{
     domain::{
@@ -125,10 +125,11 @@ impl Service {
         new: Assignment,
     ) -> Result<Subscription> {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
+        let memory = self.memory.clone();
         self.change_once(actor, once, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             tx.in_time_of(&tenant)?;
-            assign(tx, &tenant, &new)
+            assign(tx, &memory, &tenant, &new)
         })
         .await
     }
@@ -143,12 +144,13 @@ impl Service {
         expected: Option<u64>,
     ) -> Result<Subscription> {
         actor.may_on(Permission::SubscriptionsWrite, &tenant)?;
+        let memory = self.memory.clone();
         self.change(actor, move |tx| {
             store::tenants::get(tx.read(), &tenant)?;
             tx.in_time_of(&tenant)?;
             let before = not_ended(tx.read(), &tenant, &id, tx.now())?;
             expect_revision(expected, before.revision)?;
-            let mut after = patched(tx, &before, patch)?;
+            let mut after = patched(tx, &memory, &before, patch)?;
             after.revision += 1;
             after.updated_at = tx.now();
             rows::update(tx, &after)?;
@@ -198,10 +200,11 @@ impl Service {
 /// own.
 pub(super) fn assign(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     tenant: &TenantKey,
     new: &Assignment,
 ) -> Result<(Subscription, Vec<Event>)> {
-    let subscription = opened(tx, tenant, new)?;
+    let subscription = opened(tx, memory, tenant, new)?;
     let mut events = Vec::new();
     if subscription.kind == PlanKind::Base {
         make_room(tx, &subscription, &mut events)?;
@@ -238,8 +241,13 @@ fn newest(tx: &ReadTx<'_>, plan: &PlanKey) -> Result<PinnedPlan> {
 }
 
 /// The row that an assignment makes, all its faults at once.
-fn opened(tx: &WriteTx<'_>, tenant: &TenantKey, new: &Assignment) -> Result<Subscription> {
-    let catalog = current_catalog(tx)?;
+fn opened(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    tenant: &TenantKey,
+    new: &Assignment,
+) -> Result<Subscription> {
+    let catalog = provisioning::catalog(tx, memory)?;
     let plan = tenant_plan(&catalog, &new.plan)?;
     let now = tx.now();
     let from = new.effective_from.unwrap_or(now);
@@ -342,6 +350,7 @@ fn not_ended(
 /// The row after a patch, all its faults at once.
 fn patched(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     before: &Subscription,
     patch: SubscriptionPatch,
 ) -> Result<Subscription> {
@@ -363,7 +372,7 @@ fn patched(
         faults.push(Fault::new("quantity", "must be at least 1"));
     }
     if let Some(status) = status {
-        set_status(tx, &mut after, status)?;
+        set_status(tx, memory, &mut after, status)?;
     }
     if let Some(end) = trial_expires_at {
         if after.status != Status::Trialing {
@@ -388,7 +397,12 @@ fn patched(
     }
 }
 
-fn set_status(tx: &WriteTx<'_>, after: &mut Subscription, status: Status) -> Result<()> {
+fn set_status(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    after: &mut Subscription,
+    status: Status,
+) -> Result<()> {
     if status == after.status {
         return Ok(());
     }
@@ -399,7 +413,7 @@ fn set_status(tx: &WriteTx<'_>, after: &mut Subscription, status: Status) -> Res
         after.trial_fallback = None;
         return Ok(());
     }
-    let catalog = current_catalog(tx)?;
+    let catalog = provisioning::catalog(tx, memory)?;
     if let Some(plan) = catalog.plans.get(&after.plan.plan) {
         let start = tx.now().max(after.effective_from);
         after.trial_expires_at = plan.trial_days.map(|days| start.plus_days(days));

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use super::{
     Service,
     actor::Actor,
-    grants::current_catalog,
+    memory::Memory,
     new_id,
     permissions::{Permission, Reach},
+    provisioning,
     questions::unknown,
 };
 use crate::{
@@ -71,8 +72,8 @@ impl Service {
         draft: TierDraft,
     ) -> Result<(Tier, bool)> {
         may(actor, Permission::TiersWrite, &holder)?;
-        let by = actor.principal.id.clone();
-        self.change(actor, move |tx| set(tx, holder, draft, by)).await
+        let (memory, by) = (self.memory.clone(), actor.principal.id.clone());
+        self.change(actor, move |tx| set(tx, &memory, holder, draft, by)).await
     }
 
     /// Takes a user's tier away.
@@ -116,6 +117,7 @@ fn is_in_effect(tier: &Tier, now: Timestamp) -> bool {
 
 fn set(
     tx: &WriteTx<'_>,
+    memory: &Memory,
     holder: TierHolder,
     draft: TierDraft,
     by: String,
@@ -123,7 +125,7 @@ fn set(
     let mut events = Vec::new();
     let before = open_now(tx, &holder, &mut events)?;
     let TierHolder { tenant, user } = holder;
-    let (plan, effective_to, change_reason) = checked(tx, draft)?;
+    let (plan, effective_to, change_reason) = checked(tx, memory, draft)?;
     if let Some(same) = &before
         && (&same.plan, same.effective_to) == (&plan, effective_to)
     {
@@ -176,9 +178,13 @@ fn open_now(
 }
 
 /// The plan, the end and the reason of a draft, or all its faults.
-fn checked(tx: &WriteTx<'_>, draft: TierDraft) -> Result<(PinnedPlan, Option<Timestamp>, String)> {
+fn checked(
+    tx: &WriteTx<'_>,
+    memory: &Memory,
+    draft: TierDraft,
+) -> Result<(PinnedPlan, Option<Timestamp>, String)> {
     let TierDraft { plan, expires_at, change_reason, mut faults } = draft;
-    let (now, catalog) = (tx.now(), current_catalog(tx)?);
+    let (now, catalog) = (tx.now(), provisioning::catalog(tx, memory)?);
     let is_unknown = plan.as_ref().is_some_and(|plan| !catalog.plans.contains_key(plan));
     faults.extend(plan.as_ref().and_then(|plan| unfit(&catalog, plan)));
     if expires_at.is_some_and(|end| end <= now) {

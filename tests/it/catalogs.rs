@@ -425,3 +425,33 @@ async fn a_condition_is_shown_as_it_was_written_and_compared_by_its_text() {
     let shown = &read["document"]["guards"]["clubs.create"]["conditions"][0]["unless"];
     assert_eq!(shown, "resource.open && !tenant.demo");
 }
+
+/// Reading a document of some length took longer than the rest of a change, in the one writer.
+#[tokio::test]
+async fn no_change_reads_the_document_of_the_catalog_again() {
+    let app = App::retail().await;
+    app.tenant("shop", json!({})).await.expect(201);
+    let conn = rusqlite::Connection::open(&app.database).unwrap();
+    conn.execute("UPDATE catalogs SET document = 'no catalog'", []).unwrap();
+
+    let (root, end) = (app.root(), "2026-03-05T12:00:00Z");
+    let there = "/api/v1/admin/tenants/shop";
+    let plan = json!({"plan": "growth", "change_reason": "bought"});
+    let made = root.post(&format!("{there}/subscriptions"), plan).await.expect(201).body;
+    let trial = json!({"status": "trialing", "trial_expires_at": end, "change_reason": "oops"});
+    let one = format!("{there}/subscriptions/{}", made["id"].as_str().unwrap());
+    root.patch(&one, trial).await.expect(200);
+    let grant = json!({"state": "enabled", "reason": "a gift"});
+    root.put(&format!("{there}/grants/pay"), grant).await.expect(201);
+    let modules = json!({"modules": {"hr": {"state": "enabled"}}, "reason": "chosen"});
+    root.put(&format!("{there}/modules"), modules).await.expect(200);
+    let exception = json!({"tenant": "shop", "key": "ecom", "enabled": true, "expires_at": end,
+                           "reason": "a fair"});
+    root.post("/api/v1/admin/overrides", exception).await.expect(201);
+    let tier = "/api/v1/tenants/shop/users/ann/tier";
+    root.put(tier, json!({"plan": "member"})).await.expect(201);
+    let role = json!({"user": "ann", "role": "shop_admin"});
+    root.post("/api/v1/tenants/shop/role-assignments", role).await.expect(201);
+    let code = json!({"plan": "trial_unlimited", "max_redemptions": 1});
+    root.post("/api/v1/admin/activation-codes", code).await.expect(201);
+}

@@ -43,3 +43,42 @@ fn has_other_names(own: &Metadata) -> bool {
 fn is_not_for_us(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    fn how() -> OpenOptions {
+        let mut how = OpenOptions::new();
+        how.write(true).create(true).truncate(true);
+        how
+    }
+
+    #[test]
+    fn a_link_is_refused_and_what_it_leads_to_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
+        std::fs::write(&elsewhere, "kept").unwrap();
+        symlink(&elsewhere, &link).unwrap();
+        assert!(open(&link, &mut how()).is_err());
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
+    }
+
+    /// Only root can give files away; for others the file must be their own still.
+    #[test]
+    fn a_file_belongs_to_the_owner_of_its_directory_unless_it_has_other_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::fs::metadata(dir.path()).unwrap().uid();
+        let other = own.wrapping_add(12_345);
+        let is_root = chown(dir.path(), Some(other), Some(other)).is_ok();
+        let owner = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().uid();
+        open(&dir.path().join("new"), &mut how()).unwrap();
+        assert_eq!(owner("new"), if is_root { other } else { own });
+        std::fs::write(dir.path().join("known"), "").unwrap();
+        std::fs::hard_link(dir.path().join("known"), dir.path().join("planted")).unwrap();
+        open(&dir.path().join("planted"), &mut how()).unwrap();
+        assert_eq!(owner("known"), own);
+    }
+}

@@ -100,6 +100,7 @@ mod subscriptions;
 mod suite;
 mod tampering;
 mod tenants;
+mod testing_page;
 mod tidy;
 mod tiers;
 mod trace;

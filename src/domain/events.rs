@@ -39,6 +39,8 @@ pub struct Change {
     pub users: Option<Vec<UserKey>>,
     /// What it alters.
     pub effect: Effect,
+    /// Whether the tenant is a sandbox.
+    pub sandbox: bool,
 }
 
 impl Change {

@@ -28,15 +28,18 @@ use crate::http::{merge::parse_merging, problem::CONTENT_TYPE};
 
 /// Fields of answers that are left out where they say nothing, by schema.
 const SOMETIMES: &[(&str, &[&str])] = &[
-    ("Decision", &["would_reason", "trace", "layers"]),
-    ("Consumed", &["would_reason", "trace", "layers"]),
-    ("Reserved", &["would_reason", "trace", "layers"]),
+    ("Decision", &["would_reason", "trace", "layers", "sandbox"]),
+    ("Consumed", &["would_reason", "trace", "layers", "sandbox"]),
+    ("Reserved", &["would_reason", "trace", "layers", "sandbox"]),
     ("Source", &["plan", "plan_version", "id", "key", "tenant", "role", "context"]),
     ("Remedy", &["plans", "at"]),
     ("ModuleAccess", &["would_reason"]),
     ("FeatureAccess", &["would_reason"]),
     ("LimitAccess", &["would_reason"]),
     ("Entitlements", &["tier"]),
+    ("Override", &["sandbox"]),
+    ("Request", &["sandbox"]),
+    ("AuditEvent", &["sandbox"]),
 ];
 
 const SCHEMAS: &str = "#/components/schemas/";

@@ -82,6 +82,8 @@ pub struct Checked {
     pub decision: Decision,
     /// How it came about, where that was asked for.
     pub explanation: Option<Explanation>,
+    /// Whether it is about a sandbox, so that nobody takes it for a customer.
+    pub sandbox: bool,
 }
 
 /// What every question of one subject is answered from, so that a batch is consistent.
@@ -209,7 +211,7 @@ impl Service {
         if at == now {
             self.evidence.note(&view.world, view.tenant.as_ref(), &decision, real_now);
         }
-        Ok(Checked { decision, explanation })
+        Ok(Checked { decision, explanation, sandbox: view.facts.tenant.sandbox })
     }
 
     /// Takes note of what a check has permitted, as activity of the user.

@@ -63,9 +63,26 @@ pub struct Exception {
 /// From when on a use counts, and until when an end is near.
 #[derive(Clone, Copy)]
 struct Bounds {
+    /// By the tenant's clock.
     now: Timestamp,
-    used_since: Timestamp,
+    /// What was made before that had time to be used, by the tenant's clock.
+    made_before: Timestamp,
+    /// By the tenant's clock.
     ends_by: Timestamp,
+    /// Uses are noted by the service's clock.
+    used_since: Timestamp,
+}
+
+impl Bounds {
+    fn in_time_of(self, ahead: Span) -> Self {
+        let Self { now, made_before, ends_by, used_since } = self;
+        Self {
+            now: now + ahead,
+            made_before: made_before + ahead,
+            ends_by: ends_by + ahead,
+            used_since,
+        }
+    }
 }
 
 impl Service {
@@ -82,7 +99,8 @@ impl Service {
         let now = self.clock.now();
         let soon = ends_within_days.map_or(self.policy.ends_soon, Span::days);
         let unused = Span::days(unused_days);
-        let bounds = Bounds { now, used_since: now - unused, ends_by: now + soon };
+        let used_since = now - unused;
+        let bounds = Bounds { now, made_before: used_since, ends_by: now + soon, used_since };
         let filter =
             OverrideFilter { tenant, state: Some(OverrideState::Active), ..Default::default() };
         let service = self.clone();
@@ -103,6 +121,7 @@ impl Service {
         limit: usize,
     ) -> Result<Page<Exception>> {
         let world = self.world();
+        let ahead = store::tenants::all_ahead(tx)?;
         let mut tenants = HashMap::new();
         let (mut items, mut last) = (Vec::new(), None);
         for (looked_at, mut governed) in rows.into_iter().enumerate() {
@@ -111,6 +130,11 @@ impl Service {
             }
             let Override { id, tenant, .. } = &governed.exception;
             last = Some(id.clone());
+            let at = bounds.in_time_of(ahead.get(tenant).copied().unwrap_or_default());
+            // Over by its tenant's clock, and not recorded yet.
+            if governed.exception.expires_at <= at.now {
+                continue;
+            }
             governed.last_used_at = governed.last_used_at.max(self.uses.noted(id));
             let facts = match tenants.get(tenant) {
                 Some(facts) => facts,
@@ -119,7 +143,7 @@ impl Service {
                     tenants.entry(tenant.clone()).or_insert(read)
                 }
             };
-            let findings = findings(&world, facts, &governed, bounds);
+            let findings = findings(&world, facts, &governed, at);
             if !findings.is_empty() {
                 items.push(Exception { governed, findings });
             }
@@ -143,11 +167,14 @@ fn findings(
         Loaded::Missing | Loaded::Damaged => false,
     };
     // What is younger than that had no time to be used.
-    let last_use = governed.last_used_at.unwrap_or(governed.created_at);
+    let is_unused = match governed.last_used_at {
+        Some(last_use) => last_use <= bounds.used_since,
+        None => governed.created_at <= bounds.made_before,
+    };
     let all = [
         (Finding::Redundant, redundant),
         (Finding::Renewed, governed.renewals >= RENEWED_OFTEN),
-        (Finding::Unused, last_use <= bounds.used_since),
+        (Finding::Unused, is_unused),
         (Finding::EndsSoon, governed.exception.expires_at <= bounds.ends_by),
     ];
     all.into_iter().filter_map(|(finding, found)| found.then_some(finding)).collect()

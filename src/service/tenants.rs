@@ -1,5 +1,7 @@
 //! Tenants: made, found, changed, suspended; and who is blocked.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -89,6 +91,28 @@ pub struct TenantStanding {
 const MAX_LOOKED_AT: usize = 2000;
 
 impl Service {
+    /// Which of these tenants are sandboxes. Who asks has seen the tenants already.
+    pub async fn sandboxes(
+        &self,
+        among: impl IntoIterator<Item = &TenantKey>,
+    ) -> Result<HashSet<TenantKey>> {
+        let among: HashSet<TenantKey> = among.into_iter().cloned().collect();
+        if among.is_empty() {
+            return Ok(among);
+        }
+        self.store
+            .read(move |tx| {
+                let mut sandboxes = HashSet::new();
+                for tenant in among {
+                    if store::tenants::is_sandbox(tx, &tenant)? {
+                        sandboxes.insert(tenant);
+                    }
+                }
+                Ok(sandboxes)
+            })
+            .await
+    }
+
     /// Makes a tenant.
     pub async fn create_tenant(
         &self,

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     ReadTx, Touched, WriteTx,
     sql::{Count, Json, Word},
+    tenants,
 };
 use crate::{
     domain::{
@@ -91,7 +92,9 @@ fn append(
     })?;
     let seq = u64::try_from(conn.last_insert_rowid()).unwrap_or_default();
     let (at, version) = (tx.real_now(), tx.version);
-    let change = Change { seq, at, tenant, version, cause, keys, users, effect };
+    let sandbox =
+        tenant.as_ref().map_or(Ok(false), |tenant| tenants::is_sandbox(&tx.read, tenant))?;
+    let change = Change { seq, at, tenant, version, cause, keys, users, effect, sandbox };
     tx.touched.borrow_mut().changes.push(Arc::new(change));
     Ok(())
 }
@@ -208,7 +211,9 @@ pub fn page(
     let Range { after, until } = range;
     let to_seq = until.min(after.saturating_add(WINDOW));
     let mut statement = tx.conn.prepare_cached(
-        "SELECT seq, at, tenant, version, cause, keys, users, effect FROM outbox
+        "SELECT seq, at, tenant, version, cause, keys, users, effect,
+                EXISTS (SELECT 1 FROM tenants WHERE tenants.tenant = outbox.tenant AND sandbox)
+         FROM outbox
          WHERE seq > :after AND seq <= :to_seq
            AND (:tenant IS NULL OR tenant IS NULL OR tenant = :tenant)
          ORDER BY seq LIMIT :limit",
@@ -240,6 +245,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Change> {
         keys: row.get::<_, Json<_>>(5)?.0,
         users: row.get::<_, Option<Json<_>>>(6)?.map(|Json(users)| users),
         effect: row.get::<_, Word<_>>(7)?.0,
+        sandbox: row.get(8)?,
     })
 }
 

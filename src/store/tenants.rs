@@ -150,6 +150,16 @@ pub(super) fn ahead(tx: &ReadTx<'_>, tenant: &TenantKey) -> Result<Span> {
     Ok(found.unwrap_or_default())
 }
 
+/// Whether a tenant is a sandbox.
+pub fn is_sandbox(tx: &ReadTx<'_>, tenant: &TenantKey) -> Result<bool> {
+    let found = tx
+        .conn
+        .prepare_cached("SELECT sandbox FROM tenants WHERE tenant = :tenant")?
+        .query_row(named_params! {":tenant": tenant}, |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
 /// Every tenant whose clock is ahead, and by how much.
 pub fn all_ahead(tx: &ReadTx<'_>) -> Result<HashMap<TenantKey, Span>> {
     let mut statement = tx.conn.prepare_cached(

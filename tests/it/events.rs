@@ -110,7 +110,7 @@ impl Client<'_> {
     }
 
     /// Listens from after a place.
-    async fn resume(&self, after: u64) -> Stream {
+    pub async fn resume(&self, after: u64) -> Stream {
         let last = after.to_string();
         Stream::new(self.open(EVENTS, &[("last-event-id", &last)]).await)
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     given::days,
     harness::{App, Reply, start},
+    legacy::{differences, import, suite},
 };
 
 const DAY: u64 = 86_400;
@@ -176,7 +177,9 @@ plans: {p: {name: P, rank: 1, modules: [m], features: {calls: 3}}}
     app.assign("box", "p", json!({})).await;
     let take = || async {
         let body = json!({"tenant": "box", "feature": "calls", "requested": 3});
-        app.backend().post("/api/v1/usage/consume", body).await.expect(200).body["allowed"].clone()
+        let taken = app.backend().post("/api/v1/usage/consume", body).await.expect(200).body;
+        assert_eq!(mark(&taken), Some(&json!(true)));
+        taken["allowed"].clone()
     };
     assert_eq!(take().await, true);
     assert_eq!(take().await, false);
@@ -278,4 +281,132 @@ async fn a_dry_run_says_what_a_write_changes_at_the_time_of_the_sandbox() {
         items.as_array().unwrap().iter().filter(is_it).any(|it| it["key"] == "zf")
     };
     assert_eq!((gain("box"), gain("real")), (true, false), "the trial is over in the box alone");
+}
+
+/// What an answer says of it: nothing about an ordinary tenant.
+fn mark(answer: &Value) -> Option<&Value> {
+    assert!(answer.is_object(), "{answer}");
+    answer.get("sandbox")
+}
+
+#[tokio::test]
+async fn every_decision_about_a_sandbox_says_so_and_none_about_another_tenant() {
+    let app = both().await;
+    for (tenant, expected) in [("box", Some(&json!(true))), ("real", None)] {
+        for module in ["retail", "zf"] {
+            let question = json!({"tenant": tenant, "module": module});
+            assert_eq!(mark(&app.check(question.clone()).await), expected, "{question}");
+            let batch = json!({"checks": [question]});
+            let batch = app.backend().post("/api/v1/check/batch", batch).await.expect(200).body;
+            assert_eq!(mark(&batch["results"][0]["decision"]), expected, "{question}");
+            let explained = json!({"tenant": tenant, "module": module, "explain": true});
+            assert_eq!(mark(&app.check(explained).await), expected, "{question}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_events_and_messages_say_which_tenant_is_a_sandbox() {
+    let app = both().await;
+    let hook = json!({"url": "https://hooks.example.com/", "events": ["entitlement.override."]});
+    let made = app.root().post("/api/v1/admin/webhooks", hook).await.expect(201).body;
+    let root = app.root();
+    let mut stream = root.listen("").await;
+    for tenant in ["box", "real"] {
+        let expected = (tenant == "box").then_some(json!(true));
+        let exception = json!({"tenant": tenant, "key": "pay", "enabled": true,
+                               "expires_at": start().plus_days(10), "reason": "for a test"});
+        let made = app.root().post("/api/v1/admin/overrides", exception).await.expect(201).body;
+        assert_eq!(mark(&made), expected.as_ref(), "{made:#}");
+        let path = format!("/api/v1/admin/overrides/{}", made["id"].as_str().unwrap());
+        let read = app.root().get(&path).await.expect(200).body;
+        assert_eq!(mark(&read), expected.as_ref(), "{read:#}");
+        let told = stream.expect("change").await.data;
+        assert_eq!((told["tenant"].as_str(), mark(&told)), (Some(tenant), expected.as_ref()));
+        let admin = app.caller(OperatorRole::TenantAdmin, Some(tenant), "ann");
+        let wish = json!({"key": "zf", "enabled": true, "expires_at": start().plus_days(10),
+                          "reason": "for a test"});
+        let asked = admin.post("/api/v1/requests", wish).await.expect(201).body;
+        assert_eq!(mark(&asked), expected.as_ref(), "{asked:#}");
+        stream.expect("change").await;
+    }
+    // Told again, from what is stored.
+    let mut again = root.resume(0).await;
+    let mut seen = 0;
+    while seen < 4 {
+        let change = again.next().await.unwrap();
+        let cause = change.data["cause"].as_str().unwrap_or_default();
+        if cause.starts_with("entitlement.override.") {
+            let is_box = change.data["tenant"] == "box";
+            assert_eq!(mark(&change.data).is_some(), is_box, "{change:?}");
+            seen += 1;
+        }
+    }
+    let id = made["webhook"]["id"].as_str().unwrap();
+    for path in [
+        "/api/v1/admin/overrides".to_owned(),
+        "/api/v1/admin/overrides/report?ends_within_days=30".to_owned(),
+        "/api/v1/requests".to_owned(),
+        "/api/v1/admin/audit?event=entitlement.override.".to_owned(),
+        format!("/api/v1/admin/webhooks/{id}/deliveries"),
+    ] {
+        let items = app.root().get(&path).await.expect(200).body["items"].clone();
+        let items = items.as_array().unwrap();
+        let (mut boxes, mut others) = (0, 0);
+        for item in items {
+            let shown = item.get("override").or(item.pointer("/payload/data")).unwrap_or(item);
+            let is_box = shown["tenant"] == "box";
+            assert_eq!(mark(shown), is_box.then_some(&json!(true)), "{path}: {item:#}");
+            if is_box { boxes += 1 } else { others += 1 }
+        }
+        assert!(boxes > 0 && others > 0, "{path}: {items:#?}");
+    }
+}
+
+#[tokio::test]
+async fn legacy_maps_are_compared_and_imported_at_the_time_of_the_sandbox() {
+    let app = suite(&["real"]).await;
+    app.tenant("box", json!({"sandbox": true, "billing": "direct"})).await;
+    let on = json!({"box": {"crm": true}, "real": {"crm": true}});
+    for tenant in ["box", "real"] {
+        let trial = json!({"state": "trial", "trial_expires_at": start().plus_days(30)});
+        app.grant(tenant, "crm", trial).await.expect(201);
+    }
+    import(&app, "", on.clone()).await.expect(200);
+    assert_eq!(differences(&app).await, Vec::<String>::new());
+
+    advance(&app, "box", 60).await;
+
+    assert_eq!(differences(&app).await, ["box crm value_differs"]);
+    let done = import(&app, "?apply=true", on).await.expect(200).body;
+    assert_eq!(done["grants"], 1, "the trial of the box alone is over: {done:#}");
+    assert_eq!(reason(&app, "box", "crm").await, "grant");
+    assert_eq!(reason(&app, "real", "crm").await, "trial");
+    let grants = app.root().get("/api/v1/admin/tenants/box/grants").await.expect(200).body;
+    let grant = &grants["items"][0];
+    assert_eq!(grant["updated_at"], json!(start().plus_days(60)), "{grant:#}");
+    assert_eq!(differences(&app).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_report_of_exceptions_goes_by_the_time_of_the_sandbox() {
+    let app = both().await;
+    for tenant in ["box", "real"] {
+        let exception = json!({"tenant": tenant, "key": "pay", "enabled": true,
+                               "expires_at": start().plus_days(100), "reason": "for a test"});
+        app.root().post("/api/v1/admin/overrides", exception).await.expect(201);
+    }
+    let found = async || {
+        let path = "/api/v1/admin/overrides/report?ends_within_days=30&unused_days=30";
+        let items = app.root().get(path).await.expect(200).body["items"].clone();
+        let line = |item: &Value| format!("{} {}", item["override"]["tenant"], item["findings"]);
+        items.as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, Vec::<String>::new());
+
+    advance(&app, "box", 80).await;
+
+    assert_eq!(found().await, [r#""box" ["unused","ends_soon"]"#]);
+    advance(&app, "box", 30).await;
+    assert_eq!(found().await, Vec::<String>::new(), "it is over there");
 }

@@ -329,6 +329,14 @@ test('a locked route has a heading of the level that it wants, and remedies lead
   expect(chosen).toHaveBeenCalledOnce();
 });
 
+test.each([
+  [true, 'Sandbox'],
+  [false, ''],
+])('a tenant whose sandbox is %s is shown so', async (sandbox, words) => {
+  await shown(<ui.SandboxBadge />, [ok({ sandbox })]);
+  expect(text()).toBe(words);
+});
+
 test('without a trial there is no badge', async () => {
   await shown(<ui.TrialBadge />);
   expect(text()).toBe('');

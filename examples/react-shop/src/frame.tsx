@@ -1,4 +1,4 @@
-import { TrialBadge, useEntitlements, useVisibleNav } from '@entitled/client/react';
+import { SandboxBadge, TrialBadge, useEntitlements, useVisibleNav } from '@entitled/client/react';
 import type { MouseEvent, ReactNode } from 'react';
 import { NAV, TENANTS } from './nav.ts';
 import type { Entry } from './nav.ts';
@@ -24,6 +24,7 @@ export function Frame({ session, signIn }: FrameProps) {
         <Choice label="User" value={session.user} options={['sam', 'kim']} onChange={(user) => signIn({ ...session, user })} />
         <span className="plan">{plan === null ? (status === 'ready' ? 'No plan' : '') : `Plan ${plan.name}`}</span>
         <TrialBadge className="trial" />
+        <SandboxBadge className="sandbox" />
       </header>
       {stale && <p role="status" className="stale">Showing what was known last; the server can’t be reached.</p>}
       <Blocked />

@@ -58,6 +58,10 @@ pub struct AuditView {
     ip: Option<String>,
     /// SHA-256 over this event and the hash of the one before, in hex.
     hash: String,
+    /// `true` where the tenant is a sandbox, which is no customer; otherwise, and in exports, left
+    /// out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<bool>,
 }
 
 /// Who did it.
@@ -80,7 +84,7 @@ impl AuditApi {
     /// List audit events
     ///
     /// Newest first, in pages. With `Accept: application/x-ndjson` or `text/csv` everything that is
-    /// selected, oldest first, as a file. A line of JSON is an event as it stands in a page; in CSV a
+    /// selected, oldest first, as a file. A line of JSON is an event as it stands in a page, without `sandbox`; in CSV a
     /// cell that a spreadsheet would take for a formula begins with `'`.
     #[oai(path = "/audit", method = "get", operation_id = "list_audit_events")]
     async fn list_audit_events(
@@ -122,7 +126,13 @@ impl AuditApi {
         let before = cursor.0.map(|cursor| cursor.key()).transpose()?;
         let limit = limit.0.unwrap_or_default().get();
         let page = self.0.audit(&caller.actor, filter, before, limit).await?;
-        Ok(Trail::Page(Json(Page::of(page, AuditView::from)?)))
+        let tenants = page.items.iter().filter_map(|record| record.tenant.as_ref());
+        let sandboxes = self.0.sandboxes(tenants).await?;
+        let view = |record: AuditRecord| {
+            let is_of_one = record.tenant.as_ref().is_some_and(|it| sandboxes.contains(it));
+            AuditView { sandbox: is_of_one.then_some(true), ..AuditView::from(record) }
+        };
+        Ok(Trail::Page(Json(Page::of(page, view)?)))
     }
 }
 
@@ -165,6 +175,7 @@ impl From<AuditRecord> for AuditView {
             request_id,
             ip,
             hash,
+            sandbox: None,
         }
     }
 }

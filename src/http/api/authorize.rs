@@ -138,6 +138,9 @@ fn of_decision(checked: Checked) -> Box<Problem> {
         let value = view.get(name).cloned().unwrap_or_default();
         problem.more.insert(name.into(), value);
     }
+    if let Some(sandbox) = view.get("sandbox") {
+        problem.more.insert("sandbox".into(), sandbox.clone());
+    }
     Box::new(problem)
 }
 

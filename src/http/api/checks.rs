@@ -25,7 +25,7 @@ use crate::{
         time::Timestamp,
         usage::LimitState,
     },
-    error::{Error, Fault},
+    error::Error,
     http::{
         auth::{Caller, needs},
         failure::Answer,
@@ -225,6 +225,9 @@ pub struct DecisionView {
     /// What each source alone gives; only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<LayerView>>,
+    /// `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<bool>,
 }
 
 /// A limit as it was when the question was answered.
@@ -366,8 +369,7 @@ impl ChecksApi {
         caller: Caller<needs::Check>,
         body: Json<CheckBody>,
     ) -> Answer<Json<DecisionView>> {
-        let check = checked(body.0)?;
-        Ok(Json(self.0.check(&caller.actor, &check).await?.into()))
+        Ok(Json(self.0.check(&caller.actor, &checked(body.0)?).await?.into()))
     }
 
     /// Ask for several decisions
@@ -443,10 +445,7 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
     let features = features.unwrap_or_default();
     if features.len() > MAX_FEATURES {
         let message = format!("must hold at most {MAX_FEATURES} features");
-        return Err(Error::Invalid {
-            code: "INVALID_VALUE",
-            faults: vec![Fault::new("features", message)],
-        });
+        return Err(Error::invalid("features", message));
     }
     Ok(Check {
         tenant,
@@ -473,7 +472,7 @@ fn checked(body: CheckBody) -> Result<Check, Error> {
 }
 
 impl From<Checked> for DecisionView {
-    fn from(Checked { decision, explanation }: Checked) -> Self {
+    fn from(Checked { decision, explanation, sandbox }: Checked) -> Self {
         let status = decision.status();
         let word = |text: &str| Word(text.to_owned().into());
         let (reason, code) = match &decision.condition {
@@ -528,6 +527,7 @@ impl From<Checked> for DecisionView {
             version,
             trace,
             layers,
+            sandbox: sandbox.then_some(true),
         }
     }
 }

@@ -153,14 +153,18 @@ struct ChangeView<'a> {
     keys: &'a [String],
     global: bool,
     cause: &'a str,
+    /// Only where it is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sandbox: bool,
 }
 
 fn change(change: &Change) -> Bytes {
     let global = change.is_global();
     // Of the users whom it concerns nobody else is told.
-    let Change { seq, at, tenant, version, cause, keys, users: _, effect: _ } = change;
-    let (seq, at, version) = (*seq, *at, *version);
-    let view = ChangeView { seq, at, tenant: tenant.as_ref(), version, keys, global, cause };
+    let Change { seq, at, tenant, version, cause, keys, users: _, effect: _, sandbox } = change;
+    let (seq, at, version, sandbox) = (*seq, *at, *version, *sandbox);
+    let view =
+        ChangeView { seq, at, tenant: tenant.as_ref(), version, keys, global, cause, sandbox };
     placed("change", seq, &view).into()
 }
 

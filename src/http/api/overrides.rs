@@ -1,5 +1,7 @@
 //! Overrides under governance, and the recording of what has ended.
 
+use std::collections::HashSet;
+
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
@@ -21,7 +23,7 @@ use crate::{
         requests::OverrideRequest,
         time::Timestamp,
     },
-    error::Fault,
+    error::{Error, Fault},
     http::{
         auth::{Caller, needs},
         etag::{ETag, IfMatch},
@@ -138,6 +140,9 @@ pub struct OverrideView {
     break_glass: bool,
     /// When it last decided a check, to the minute; written down about once a minute.
     last_used_at: Option<Timestamp>,
+    /// `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<bool>,
 }
 
 /// What a run of the expiry worker did.
@@ -195,11 +200,12 @@ impl OverridesApi {
         }
         let Written { governed, is_new } = match put {
             Put::Written(written) => written,
-            Put::Waits(request) => return Ok(Rehearsed::Done(self.waits(request))),
+            Put::Waits(request) => return Ok(Rehearsed::Done(self.waits(request).await?)),
         };
         let location = format!("/api/v1/admin/overrides/{}", governed.exception.id);
         let etag = ETag::of_revision(governed.revision);
-        let view = OverrideView::of(governed, self.0.clock().now());
+        let sandboxes = self.0.sandboxes([&governed.exception.tenant]).await?;
+        let view = OverrideView::of(governed, self.0.clock().now()).marked(&sandboxes);
         let stored = Stored::new(is_new.then_some(location), etag, view);
         Ok(Rehearsed::Done(Governed::Done(stored)))
     }
@@ -239,7 +245,10 @@ impl OverridesApi {
         let limit = limit.0.unwrap_or_default().get();
         let page = self.0.overrides(&caller.actor, filter, before, limit).await?;
         let now = self.0.clock().now();
-        Ok(Json(Page::of(page, |governed| OverrideView::of(governed, now))?))
+        let tenants = page.items.iter().map(|governed| &governed.exception.tenant);
+        let sandboxes = self.0.sandboxes(tenants).await?;
+        let view = |governed| OverrideView::of(governed, now).marked(&sandboxes);
+        Ok(Json(Page::of(page, view)?))
     }
 
     /// Read an override
@@ -251,7 +260,7 @@ impl OverridesApi {
         id: Path<String>,
     ) -> Answer<Tagged<Json<OverrideView>>> {
         let found = self.0.get_override(&caller.actor, &id).await?;
-        Ok(self.tagged(found))
+        Ok(self.tagged(found).await?)
     }
 
     /// Change an override
@@ -283,8 +292,8 @@ impl OverridesApi {
             return Ok(Rehearsed::Would(would));
         }
         Ok(Rehearsed::Done(match put {
-            Put::Written(written) => Governed::Done(self.tagged(written.governed)),
-            Put::Waits(request) => self.waits(request),
+            Put::Written(written) => Governed::Done(self.tagged(written.governed).await?),
+            Put::Waits(request) => self.waits(request).await?,
         }))
     }
 
@@ -325,14 +334,21 @@ impl OverridesApi {
 }
 
 impl OverridesApi {
-    fn waits<R>(&self, request: OverrideRequest) -> Governed<R, RequestView> {
+    async fn waits<R>(&self, request: OverrideRequest) -> Result<Governed<R, RequestView>, Error> {
         let location = RequestView::path(&request.id);
-        Governed::Waits(location, Json(RequestView::of(request, self.0.clock().now())))
+        let sandboxes = self.0.sandboxes([&request.tenant]).await?;
+        let view = RequestView::of(request, self.0.clock().now()).marked(&sandboxes);
+        Ok(Governed::Waits(location, Json(view)))
     }
 
-    fn tagged(&self, governed: GovernedOverride) -> Tagged<Json<OverrideView>> {
+    async fn tagged(
+        &self,
+        governed: GovernedOverride,
+    ) -> Result<Tagged<Json<OverrideView>>, Error> {
         let etag = ETag::of_revision(governed.revision);
-        Tagged::Fresh(etag, Json(OverrideView::of(governed, self.0.clock().now())))
+        let sandboxes = self.0.sandboxes([&governed.exception.tenant]).await?;
+        let view = OverrideView::of(governed, self.0.clock().now()).marked(&sandboxes);
+        Ok(Tagged::Fresh(etag, Json(view)))
     }
 }
 
@@ -461,6 +477,13 @@ impl OverrideView {
             updated_at,
             break_glass,
             last_used_at,
+            sandbox: None,
         }
+    }
+
+    /// Marked where its tenant is among these.
+    pub(super) fn marked(mut self, sandboxes: &HashSet<TenantKey>) -> Self {
+        self.sandbox = sandboxes.contains(&self.tenant).then_some(true);
+        self
     }
 }

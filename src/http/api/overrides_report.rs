@@ -1,6 +1,6 @@
 //! The report of exceptions.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashSet, fmt, str::FromStr};
 
 use poem_openapi::{Object, OpenApi, param::Query, registry::MetaSchema};
 use serde::Serialize;
@@ -102,12 +102,15 @@ impl OverridesReportApi {
         let limit = limit.0.unwrap_or_default().get();
         let page = self.0.override_exceptions(&caller.actor, query, before, limit).await?;
         let now = self.0.clock().now();
-        Ok(Json(Page::of(page, |exception| ExceptionView::of(exception, now))?))
+        let tenants = page.items.iter().map(|found| &found.governed.exception.tenant);
+        let sandboxes = self.0.sandboxes(tenants).await?;
+        let view = |exception| ExceptionView::of(exception, now, &sandboxes);
+        Ok(Json(Page::of(page, view)?))
     }
 }
 
 impl ExceptionView {
-    fn of(exception: Exception, now: Timestamp) -> Self {
+    fn of(exception: Exception, now: Timestamp, sandboxes: &HashSet<TenantKey>) -> Self {
         let Exception { governed, findings } = exception;
         let word = |finding| match finding {
             Finding::Redundant => "redundant",
@@ -116,6 +119,6 @@ impl ExceptionView {
             Finding::EndsSoon => "ends_soon",
         };
         let findings = findings.into_iter().map(|finding| Word::of(word(finding))).collect();
-        Self { governed: OverrideView::of(governed, now), findings }
+        Self { governed: OverrideView::of(governed, now).marked(sandboxes), findings }
     }
 }

@@ -1,5 +1,7 @@
 //! Requests for overrides, and their decision.
 
+use std::collections::HashSet;
+
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
@@ -20,6 +22,7 @@ use crate::{
         requests::{OverrideRequest, Person, RequestFilter, RequestKind, RequestState},
         time::Timestamp,
     },
+    error::Error,
     http::{
         auth::{Caller, needs},
         failure::Answer,
@@ -146,6 +149,9 @@ pub struct RequestView {
     decided_at: Option<Timestamp>,
     /// What was said about the decision.
     comment: Option<String>,
+    /// `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<bool>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "each query parameter is an argument")]
@@ -166,7 +172,7 @@ impl RequestsApi {
         let once = once(key.0.as_ref(), "create_request", "", &body.0)?;
         let made = self.0.create_request(&caller.actor, once, body.0.into()).await?;
         let location = RequestView::path(&made.id);
-        Ok(Created { location, etag: None, body: self.view(made) })
+        Ok(Created { location, etag: None, body: self.view(made).await? })
     }
 
     /// List requests
@@ -193,7 +199,9 @@ impl RequestsApi {
         let limit = limit.0.unwrap_or_default().get();
         let page = self.0.requests(&caller.actor, filter, before, limit).await?;
         let now = self.0.clock().now();
-        Ok(Json(Page::of(page, |request| RequestView::of(request, now))?))
+        let sandboxes = self.0.sandboxes(page.items.iter().map(|it| &it.tenant)).await?;
+        let view = |request| RequestView::of(request, now).marked(&sandboxes);
+        Ok(Json(Page::of(page, view)?))
     }
 
     /// Read a request
@@ -204,7 +212,7 @@ impl RequestsApi {
         /// The request.
         id: Path<String>,
     ) -> Answer<Json<RequestView>> {
-        Ok(self.view(self.0.get_request(&caller.actor, &id).await?))
+        Ok(self.view(self.0.get_request(&caller.actor, &id).await?).await?)
     }
 
     /// Withdraw one's own request
@@ -248,7 +256,7 @@ impl RequestsApi {
         if let Some(would) = attempt.would_change().await? {
             return Ok(Rehearsed::Would(would));
         }
-        Ok(Rehearsed::Done(self.view(approved)))
+        Ok(Rehearsed::Done(self.view(approved).await?))
     }
 
     /// Decline a request
@@ -265,13 +273,15 @@ impl RequestsApi {
     ) -> Answer<Json<RequestView>> {
         let once = once(key.0.as_ref(), "decline_request", &id.0, &body.0)?;
         let declining = body.0.into();
-        Ok(self.view(self.0.decline_request(&caller.actor, once, id.0, declining).await?))
+        let declined = self.0.decline_request(&caller.actor, once, id.0, declining).await?;
+        Ok(self.view(declined).await?)
     }
 }
 
 impl RequestsApi {
-    fn view(&self, request: OverrideRequest) -> Json<RequestView> {
-        Json(RequestView::of(request, self.0.clock().now()))
+    async fn view(&self, request: OverrideRequest) -> Result<Json<RequestView>, Error> {
+        let sandboxes = self.0.sandboxes([&request.tenant]).await?;
+        Ok(Json(RequestView::of(request, self.0.clock().now()).marked(&sandboxes)))
     }
 }
 
@@ -368,6 +378,13 @@ impl RequestView {
             decided_by: decided_by.map(|person| person.id),
             decided_at,
             comment,
+            sandbox: None,
         }
+    }
+
+    /// Marked where its tenant is among these.
+    pub(super) fn marked(mut self, sandboxes: &HashSet<TenantKey>) -> Self {
+        self.sandbox = sandboxes.contains(&self.tenant).then_some(true);
+        self
     }
 }

@@ -123,7 +123,7 @@ impl Service {
             .await?;
         self.change(actor, move |tx| {
             let world = provisioning::world(tx, &memory)?;
-            let imported = planned(tx.read(), &world.catalog, tx.now(), &import, effect)?;
+            let imported = planned(tx.read(), &world.catalog, tx.real_now(), &import, effect)?;
             let mut events = Vec::new();
             for change in &imported.changes {
                 write(tx, &world.catalog, &memory, change, &mut events)?;
@@ -145,12 +145,16 @@ fn planned(
     let settings = store::legacy::settings(tx)?.settings;
     let maps = maps(tx, catalog, &settings, import, effect)?;
     let tenants = maps.len();
+    let ahead = store::tenants::all_ahead(tx)?;
     let mut changes = Vec::new();
     for (tenant, after) in maps {
         let before = store::legacy::map(tx, &tenant)?;
         let grants = match effect {
             Effect::Maps => LegacyMap::new(),
-            Effect::MapsAndGrants => granted(tx, catalog, now, &tenant, &after)?,
+            Effect::MapsAndGrants => {
+                let now = now + ahead.get(&tenant).copied().unwrap_or_default();
+                granted(tx, catalog, now, &tenant, &after)?
+            }
         };
         if before != after || !grants.is_empty() {
             changes.push(TenantChange { tenant, before, after, grants });
@@ -315,6 +319,7 @@ fn write(
     events: &mut Vec<Event>,
 ) -> Result<()> {
     let TenantChange { tenant, before, after, grants } = change;
+    tx.in_time_of(tenant)?;
     for (module, is_on) in grants {
         let key = EntitlementKey::from(module);
         let present = store::grants::find(tx.read(), tenant, &key)?;

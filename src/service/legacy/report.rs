@@ -99,6 +99,7 @@ fn disagreeing(
     limit: usize,
 ) -> Result<Page<TenantDifferences, TenantKey>> {
     let from = after.as_ref().map_or("", TenantKey::as_str);
+    let ahead = store::tenants::all_ahead(tx)?;
     let looked_at = store::legacy::tenants(tx, from, EXAMINED + 1)?;
     let mut page = Page { items: Vec::new(), next: None };
     let mut last: Option<TenantKey> = None;
@@ -108,6 +109,7 @@ fn disagreeing(
             page.next = last;
             return Ok(page);
         }
+        let now = now + ahead.get(&tenant).copied().unwrap_or_default();
         let granted: LegacyMap = store::legacy::granted(tx, &tenant, now)?
             .into_iter()
             .filter_map(|(key, is_on)| {

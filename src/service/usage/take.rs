@@ -186,12 +186,13 @@ impl Service {
         let counts = self.counts(tenant, question.user.as_ref()).await?;
         let subject = engine::Subject { facts: &facts, person: person.as_ref(), counts: &counts };
         let now = facts.tenant.time(self.clock.now());
+        let sandbox = facts.tenant.sandbox;
         Ok(if explain {
             let (decision, explanation) = engine::explain(world, subject, question, now);
-            Checked { decision, explanation: Some(explanation) }
+            Checked { decision, explanation: Some(explanation), sandbox }
         } else {
             let decision = engine::decide(world, subject, question, now);
-            Checked { decision, explanation: None }
+            Checked { decision, explanation: None, sandbox }
         })
     }
 
@@ -305,7 +306,8 @@ impl Step {
             }
             taken = take.requested;
         }
-        let checked = Checked { decision, explanation };
+        let sandbox = current.facts.tenant.sandbox;
+        let checked = Checked { decision, explanation, sandbox };
         Ok((Taken { checked, taken, reservation }, current.world, events))
     }
 }

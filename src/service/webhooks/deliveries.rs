@@ -43,7 +43,7 @@ pub(in crate::service) fn enqueue(tx: &WriteTx<'_>, events: &[Event]) -> Result<
         for webhook in &webhooks {
             if webhook.wants(event.name, event.tenant.as_ref()) {
                 let lane = event.tenant.as_ref().map_or("", TenantKey::as_str).to_owned();
-                store::deliveries::insert(tx, &message(tx, webhook, event, Some(lane)))?;
+                store::deliveries::insert(tx, &message(tx, webhook, event, Some(lane))?)?;
             }
         }
     }
@@ -51,19 +51,26 @@ pub(in crate::service) fn enqueue(tx: &WriteTx<'_>, events: &[Event]) -> Result<
 }
 
 /// A message about an event. Without a lane it stands outside of the order.
-fn message(tx: &WriteTx<'_>, webhook: &Webhook, event: &Event, lane: Option<String>) -> Delivery {
+fn message(
+    tx: &WriteTx<'_>,
+    webhook: &Webhook,
+    event: &Event,
+    lane: Option<String>,
+) -> Result<Delivery> {
     let id = new_id("msg");
-    let body = json!({
-        "type": event.name,
-        "timestamp": tx.real_now(),
-        "data": {
-            "tenant": event.tenant,
-            "version": tx.version(),
-            "keys": key_of(event).into_iter().collect::<Vec<_>>(),
-            "subject": event.subject,
-        },
+    let mut data = json!({
+        "tenant": event.tenant,
+        "version": tx.version(),
+        "keys": key_of(event).into_iter().collect::<Vec<_>>(),
+        "subject": event.subject,
     });
-    Delivery {
+    let of_sandbox =
+        event.tenant.as_ref().map_or(Ok(false), |it| store::tenants::is_sandbox(tx.read(), it))?;
+    if let (true, Some(data)) = (of_sandbox, data.as_object_mut()) {
+        data.insert("sandbox".into(), true.into());
+    }
+    let body = json!({"type": event.name, "timestamp": tx.real_now(), "data": data});
+    Ok(Delivery {
         seq: 0,
         webhook: webhook.id.clone(),
         event: event.name.to_owned(),
@@ -77,7 +84,7 @@ fn message(tx: &WriteTx<'_>, webhook: &Webhook, event: &Event, lane: Option<Stri
         attempts: Vec::new(),
         next_at: Some(tx.real_now()),
         ended_at: None,
-    }
+    })
 }
 
 /// A message that is to be sent now, with all that is needed for it.
@@ -110,7 +117,7 @@ impl Service {
         self.change(actor, move |tx| {
             let webhook = enabled(tx.read(), &id)?;
             let test = Event { name: TEST, ..event(TEST, &webhook, json!(null), json!(null)) };
-            let delivery = message(tx, &webhook, &test, None);
+            let delivery = message(tx, &webhook, &test, None)?;
             store::deliveries::insert(tx, &delivery)?;
             let made = store::deliveries::get(tx.read(), &id, &delivery.id)?;
             let after = json!({"delivery": delivery.id});

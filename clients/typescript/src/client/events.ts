@@ -16,6 +16,8 @@ export interface Change {
   keys: string[];
   global: boolean;
   cause: string;
+  /** True where the tenant is a sandbox, which is no customer. */
+  sandbox?: boolean;
 }
 
 /** What a listener hears. */

@@ -160,7 +160,7 @@ export const rotateApiKey = <ThrowOnError extends boolean = false>(options: Opti
  * List audit events
  *
  * Newest first, in pages. With `Accept: application/x-ndjson` or `text/csv` everything that is
- * selected, oldest first, as a file. A line of JSON is an event as it stands in a page; in CSV a
+ * selected, oldest first, as a file. A line of JSON is an event as it stands in a page, without `sandbox`; in CSV a
  * cell that a spreadsheet would take for a formula begins with `'`.
  */
 export const listAuditEvents = <ThrowOnError extends boolean = false>(options?: Options<ListAuditEventsData, ThrowOnError>): RequestResult<ListAuditEventsResponses, ListAuditEventsErrors, ThrowOnError> => (options?.client ?? client).get<ListAuditEventsResponses, ListAuditEventsErrors, ThrowOnError>({

@@ -489,6 +489,11 @@ export type AuditEvent = {
      */
     request_id: string | null;
     /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise, and in exports, left
+     * out.
+     */
+    sandbox?: boolean | null;
+    /**
      * Its place in the trail, without gaps.
      */
     seq: number;
@@ -969,6 +974,10 @@ export type Consumed = {
      */
     remedies: Array<Remedy>;
     /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+     */
+    sandbox?: boolean | null;
+    /**
      * Which fact decided.
      */
     source: Source & unknown;
@@ -1180,6 +1189,10 @@ export type Decision = {
      * What would help; empty on an allow.
      */
     remedies: Array<Remedy>;
+    /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+     */
+    sandbox?: boolean | null;
     /**
      * Which fact decided.
      */
@@ -2548,6 +2561,10 @@ export type Override = {
      */
     renewals: number;
     /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+     */
+    sandbox?: boolean | null;
+    /**
      * `active`, `expired` or `removed`.
      */
     state: string;
@@ -3228,6 +3245,10 @@ export type Request = {
      */
     requested_through: string | null;
     /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+     */
+    sandbox?: boolean | null;
+    /**
      * `open`, `approved`, `declined`, `withdrawn` or `expired`.
      */
     state: 'open' | 'approved' | 'declined' | 'withdrawn' | 'expired';
@@ -3410,6 +3431,10 @@ export type Reserved = {
      * What was set aside; null where it was refused.
      */
     reservation: (SetAside & unknown) | null;
+    /**
+     * `true` where the tenant is a sandbox, which is no customer; otherwise left out.
+     */
+    sandbox?: boolean | null;
     /**
      * Which fact decided.
      */

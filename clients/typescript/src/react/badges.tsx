@@ -44,6 +44,13 @@ export function TrialBadge({ className = 'entitled-trial' }: { className?: strin
   );
 }
 
+/** Says that the tenant is a sandbox, so that nobody takes it for a customer. Shows nothing for any other. */
+export function SandboxBadge({ className = 'entitled-sandbox' }: { className?: string }): ReactNode {
+  const { payload } = useEntitlements();
+  const { texts } = useProvided();
+  return payload?.sandbox ? <strong className={className}>{texts.sandbox}</strong> : null;
+}
+
 /** What a meter takes. */
 export interface LimitMeterProps {
   limit: FeatureKey;

@@ -12,7 +12,7 @@ export { EntitlementGate, FeatureGate, RequireModule, RequirePermission } from '
 export type { EntitlementGateProps, RequireProps } from './gates.js';
 export { Forbidden, Locked, ModuleLocked, UpgradeHint } from './locked.js';
 export type { LockedProps, UpgradeHintProps } from './locked.js';
-export { LimitMeter, TrialBadge } from './badges.js';
+export { LimitMeter, SandboxBadge, TrialBadge } from './badges.js';
 export type { LimitMeterProps } from './badges.js';
 export { Refusal, refusalOf } from './refusal.js';
 export type { RefusalProps, Refused } from './refusal.js';

@@ -21,6 +21,8 @@ export interface Texts {
   trialLastDay: string;
   trialHours: string;
   trialEnded: string;
+  /** Of a tenant that is no customer but a test. */
+  sandbox: string;
   /** Of a limit: `{used}`, `{limit}`. */
   limitUsed: string;
   limitUnlimited: string;
@@ -67,6 +69,7 @@ export const english: Texts = {
   trialLastDay: 'Trial: 1 day left',
   trialHours: 'Trial: ends in {hours} h',
   trialEnded: 'Trial ended',
+  sandbox: 'Sandbox',
   limitUsed: '{used} of {limit}',
   limitUnlimited: '{used}, unlimited',
   limitUnknown: 'unknown',

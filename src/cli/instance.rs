@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure};
@@ -136,55 +137,27 @@ impl Instance {
         let gauges = service.clone();
         telemetry::before_scrape(move || gauges.refresh_gauges());
         let mut server = tokio::spawn(listener.serve(app, settings.listener(), stop.clone()));
-        let upkeep = tokio::spawn(upkeep(service.clone(), stop.clone()));
-        let expiry = tokio::spawn(worker::expiry::run(service.clone(), stop.clone()));
-        let clock = tokio::spawn(worker::clock::run(service.clock().clone(), stop.clone()));
-        let activity = tokio::spawn(worker::activity::run(service.clone(), stop.clone()));
-        let boundaries = tokio::spawn(worker::boundaries::run(service.clone(), stop.clone()));
-        let webhooks = tokio::spawn(worker::webhooks::run(service.clone(), stop.clone()));
-        let streams = tokio::spawn({
-            let (service, stop) = (service.clone(), stop.clone());
-            async move {
-                stop.cancelled().await;
-                service.hub().close();
-            }
-        });
-        let evidence = tokio::spawn(worker::evidence::run(service.clone(), stop.clone()));
-        let rollback = tokio::spawn(worker::auto_rollback::run(service.clone(), stop.clone()));
-        let anchor = tokio::spawn(worker::anchor::run(service.clone(), stop.clone()));
-        let key_sets = tokens.map(|tokens| {
-            let stop = stop.clone();
-            tokio::spawn(async move { worker::key_sets::run(&tokens, stop).await })
-        });
-        let backup = schedule.map(|schedule| {
-            tokio::spawn(worker::backup::run(service.clone(), schedule, backups, stop.clone()))
-        });
-        let fatal = tokio::select! {
+        let mut workers = workers(&service, tokens, schedule.map(|it| (it, backups)), &stop);
+        let is_broken = tokio::select! {
             ended = &mut server => {
                 ended.map_err(Error::internal)?;
-                None
+                false
             }
-            fatal = service.store().failed() => Some(fatal),
+            fatal = service.store().failed() => {
+                tracing::error!(?fatal, "the writer gave up; the next start reads the disk");
+                true
+            }
+            () = panicked(&mut workers) => {
+                tracing::error!("a worker panicked; the next start begins anew");
+                true
+            }
         };
-        if let Some(fatal) = fatal {
-            tracing::error!(?fatal, "the writer gave up; the next start reads the disk");
+        if is_broken {
             stop.cancel();
             let _ = tokio::time::timeout(LAST_WORDS, server).await;
             return Ok(Exit::Internal);
         }
-        let _ = upkeep.await;
-        let _ = expiry.await;
-        let _ = clock.await;
-        let _ = anchor.await;
-        let _ = activity.await;
-        let _ = evidence.await;
-        let _ = rollback.await;
-        for optional in [key_sets, backup].into_iter().flatten() {
-            let _ = optional.await;
-        }
-        let _ = boundaries.await;
-        let _ = streams.await;
-        let _ = webhooks.await;
+        while workers.join_next().await.is_some() {}
         all_answered.cancel();
         if let Some(spans) = spans {
             let _ = spans.await;
@@ -203,6 +176,51 @@ impl Instance {
         tracing::info!("stopped");
         Ok(Exit::Ok)
     }
+}
+
+/// Everything that runs beside the requests, until `stop`.
+fn workers(
+    service: &Service,
+    tokens: Option<Arc<Tokens>>,
+    backups: Option<(Schedule, Arc<BackupState>)>,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut all = JoinSet::new();
+    let (service, stop) = (|| service.clone(), || stop.clone());
+    all.spawn(upkeep(service(), stop()));
+    all.spawn(worker::expiry::run(service(), stop()));
+    all.spawn(worker::clock::run(service().clock().clone(), stop()));
+    all.spawn(worker::activity::run(service(), stop()));
+    all.spawn(worker::boundaries::run(service(), stop()));
+    all.spawn(worker::webhooks::run(service(), stop()));
+    all.spawn(worker::evidence::run(service(), stop()));
+    all.spawn(worker::auto_rollback::run(service(), stop()));
+    all.spawn(worker::anchor::run(service(), stop()));
+    all.spawn(close_streams(service(), stop()));
+    if let Some(tokens) = tokens {
+        let stop = stop();
+        all.spawn(async move { worker::key_sets::run(&tokens, stop).await });
+    }
+    if let Some((schedule, state)) = backups {
+        all.spawn(worker::backup::run(service(), schedule, state, stop()));
+    }
+    all
+}
+
+/// Subscribers are told when the service stops.
+async fn close_streams(service: Service, stop: CancellationToken) {
+    stop.cancelled().await;
+    service.hub().close();
+}
+
+/// Until a worker panics, which must not limp on without it. One that ends has ended in order.
+async fn panicked(workers: &mut JoinSet<()>) {
+    while let Some(ended) = workers.join_next().await {
+        if ended.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn readiness(
@@ -264,5 +282,25 @@ async fn upkeep(service: Service, stop: CancellationToken) {
         if let Err(error) = outcome {
             tracing::warn!(error = error.chain(), "upkeep failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_is_noticed_and_one_that_ends_is_not() {
+        let mut workers = JoinSet::new();
+        workers.spawn(async {});
+        workers.spawn(std::future::pending());
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+            assert!(panicked(&mut workers).now_or_never().is_none());
+        }
+        workers.spawn(async { panic!("as it is meant to") });
+        panicked(&mut workers).await;
     }
 }

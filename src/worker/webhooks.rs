@@ -11,6 +11,7 @@ use std::{
     error::Error as StdError,
     io,
     net::SocketAddr,
+    panic::resume_unwind,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -167,13 +168,16 @@ impl Sender {
                 }
             };
             tokio::select! {
-                ended = sending.join_next(), if !sending.is_empty() => {
-                    if let Some(Ok((webhook, seq))) = ended
-                        && let Some(under_way) = busy.get_mut(&webhook)
-                    {
-                        under_way.remove(&seq);
+                ended = sending.join_next(), if !sending.is_empty() => match ended {
+                    Some(Ok((webhook, seq))) => {
+                        if let Some(under_way) = busy.get_mut(&webhook) {
+                            under_way.remove(&seq);
+                        }
                     }
-                }
+                    // Its message would count as under way for ever: the program ends.
+                    Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                    Some(Err(_)) | None => {}
+                },
                 () = self.service.deliveries_woken() => {}
                 () = self.service.clock().reached(again) => {}
                 () = tokio::time::sleep(MAX_PAUSE) => {}

@@ -10,7 +10,9 @@ use std::{
 
 use entitled::{
     service::{
+        events::EventOptions,
         key_source::{Fetching, KeySource, KeyUrl, Place, PlainHttp},
+        policy::Policy,
         tokens::{Expected, Tokens},
     },
     worker,
@@ -199,7 +201,11 @@ impl Fetcher {
         let fetching = Fetching { place, plain_http, refresh: DAY, cooldown, deadline };
         let tokens = Tokens::fetched(KeySource::new(fetching), Expected::default());
         let tokens = Arc::new(tokens);
-        let app = App::given(Given { tokens: Some(tokens.clone()), ..Given::default() }).await;
+        // A sign of life is a look at the right as well: what ends a stream here must not be that.
+        let events = EventOptions { keep_alive: DAY, ..EventOptions::default() };
+        let policy = Policy { events, ..Policy::default() };
+        let given = Given { tokens: Some(tokens.clone()), policy, ..Given::default() };
+        let app = App::given(given).await;
         let (stop, fetched) = (CancellationToken::new(), tokens.clone());
         let ends = stop.clone();
         tokio::spawn(async move { worker::key_sets::run(&fetched, ends).await });

@@ -113,6 +113,15 @@ impl Service {
             .await
     }
 
+    /// The same for an answer to something that was done: it must not turn into a refusal where this
+    /// can't be read.
+    pub async fn sandbox_if_known(&self, tenant: &TenantKey) -> HashSet<TenantKey> {
+        self.sandboxes([tenant]).await.unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), %tenant, "can't say whether it is a sandbox");
+            HashSet::new()
+        })
+    }
+
     /// Makes a tenant.
     pub async fn create_tenant(
         &self,

@@ -12,6 +12,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
@@ -330,4 +331,30 @@ fn whatever_fails_beneath_many_writers_what_was_acknowledged_is_there_and_what_w
     assert!(refusals > 0 && restarts > 0);
     ledger.is_true_of(&server);
     ledger.is_true_after_a_crash(&disk, server);
+}
+
+/// The answer to a change may need another look at the database. What was done is not refused for that.
+#[test]
+fn a_change_that_is_written_is_not_refused_because_nothing_can_be_read_any_more() {
+    let disk = Failing::new();
+    let server = disk.serve();
+    server.catalog_and_shop();
+    let path = "/api/v1/admin/overrides";
+    let body = |hours: i64| {
+        let ends = chrono::Utc::now() + chrono::TimeDelta::hours(hours);
+        json!({"tenant": "shop", "key": "dine", "enabled": true, "reason": "Bridges the upgrade",
+               "expires_at": ends.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)})
+    };
+    assert_eq!(server.ask(Method::POST, path, Some(body(1))).0, 201);
+    // The writer has what it needs in its own memory; everybody else must read.
+    disk.fail(Plan::ever(READS, EIO));
+    let longer = body(2);
+    let (status, answer, _) = server.ask(Method::POST, path, Some(longer.clone()));
+    assert!(disk.failed() > 0);
+    disk.heal();
+    let (_, list, _) = server.ask(Method::GET, path, None);
+    assert_eq!(list["items"][0]["expires_at"], longer["expires_at"], "{list:#}");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["expires_at"], longer["expires_at"]);
+    assert_eq!(server.running.terminate(), Some(0));
 }

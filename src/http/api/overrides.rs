@@ -23,7 +23,7 @@ use crate::{
         requests::OverrideRequest,
         time::Timestamp,
     },
-    error::{Error, Fault},
+    error::Fault,
     http::{
         auth::{Caller, needs},
         etag::{ETag, IfMatch},
@@ -200,11 +200,11 @@ impl OverridesApi {
         }
         let Written { governed, is_new } = match put {
             Put::Written(written) => written,
-            Put::Waits(request) => return Ok(Rehearsed::Done(self.waits(request).await?)),
+            Put::Waits(request) => return Ok(Rehearsed::Done(self.waits(request).await)),
         };
         let location = format!("/api/v1/admin/overrides/{}", governed.exception.id);
         let etag = ETag::of_revision(governed.revision);
-        let sandboxes = self.0.sandboxes([&governed.exception.tenant]).await?;
+        let sandboxes = self.0.sandbox_if_known(&governed.exception.tenant).await;
         let view = OverrideView::of(governed, self.0.clock().now()).marked(&sandboxes);
         let stored = Stored::new(is_new.then_some(location), etag, view);
         Ok(Rehearsed::Done(Governed::Done(stored)))
@@ -260,7 +260,7 @@ impl OverridesApi {
         id: Path<String>,
     ) -> Answer<Tagged<Json<OverrideView>>> {
         let found = self.0.get_override(&caller.actor, &id).await?;
-        Ok(self.tagged(found).await?)
+        Ok(self.tagged(found).await)
     }
 
     /// Change an override
@@ -292,8 +292,8 @@ impl OverridesApi {
             return Ok(Rehearsed::Would(would));
         }
         Ok(Rehearsed::Done(match put {
-            Put::Written(written) => Governed::Done(self.tagged(written.governed).await?),
-            Put::Waits(request) => self.waits(request).await?,
+            Put::Written(written) => Governed::Done(self.tagged(written.governed).await),
+            Put::Waits(request) => self.waits(request).await,
         }))
     }
 
@@ -334,21 +334,18 @@ impl OverridesApi {
 }
 
 impl OverridesApi {
-    async fn waits<R>(&self, request: OverrideRequest) -> Result<Governed<R, RequestView>, Error> {
+    async fn waits<R>(&self, request: OverrideRequest) -> Governed<R, RequestView> {
         let location = RequestView::path(&request.id);
-        let sandboxes = self.0.sandboxes([&request.tenant]).await?;
+        let sandboxes = self.0.sandbox_if_known(&request.tenant).await;
         let view = RequestView::of(request, self.0.clock().now()).marked(&sandboxes);
-        Ok(Governed::Waits(location, Json(view)))
+        Governed::Waits(location, Json(view))
     }
 
-    async fn tagged(
-        &self,
-        governed: GovernedOverride,
-    ) -> Result<Tagged<Json<OverrideView>>, Error> {
+    async fn tagged(&self, governed: GovernedOverride) -> Tagged<Json<OverrideView>> {
         let etag = ETag::of_revision(governed.revision);
-        let sandboxes = self.0.sandboxes([&governed.exception.tenant]).await?;
+        let sandboxes = self.0.sandbox_if_known(&governed.exception.tenant).await;
         let view = OverrideView::of(governed, self.0.clock().now()).marked(&sandboxes);
-        Ok(Tagged::Fresh(etag, Json(view)))
+        Tagged::Fresh(etag, Json(view))
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
         policy::{Approval, Policy},
         rates::{Quota, Rates},
         webhooks::{
-            WebhookOptions,
+            Sending, WebhookOptions,
             address::{Networks, Schemes},
         },
     },
@@ -166,6 +166,8 @@ pub struct Expiry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhooks {
+    /// Whether anything is sent; else it waits.
+    pub send: bool,
     /// Without TLS too.
     pub allow_http: bool,
     /// Into the operator's own network too.
@@ -390,6 +392,7 @@ impl Default for Settings {
                 retention_hours: 72,
             },
             webhooks: Webhooks {
+                send: true,
                 allow_http: false,
                 allow_private_networks: false,
                 endpoints: 100,
@@ -503,6 +506,7 @@ impl Settings {
                 ..EventOptions::default()
             },
             webhooks: WebhookOptions {
+                sending: if webhooks.send { Sending::On } else { Sending::Off },
                 schemes: if webhooks.allow_http { Schemes::HttpToo } else { Schemes::HttpsAlone },
                 networks: if webhooks.allow_private_networks {
                     Networks::Any

@@ -49,7 +49,7 @@ const DAYS: Kind = Kind::Number(1, 3_660);
 const SECONDS: Kind = Kind::Number(1, 86_400);
 
 /// Every setting.
-pub const SETTINGS: [Setting; 65] = [
+pub const SETTINGS: [Setting; 66] = [
     setting(
         "data",
         Kind::Text,
@@ -218,6 +218,11 @@ pub const SETTINGS: [Setting; 65] = [
         "How many changes are kept for subscribers who resume.",
     ),
     setting("events.retention_hours", Kind::Number(1, 87_600), "How long they are kept."),
+    setting(
+        "webhooks.send",
+        Kind::Switch,
+        "Webhooks are told of what happens; off, it waits: for a copy that is started on trial.",
+    ),
     setting("webhooks.allow_http", Kind::Switch, "Webhooks may be reached without TLS."),
     setting(
         "webhooks.allow_private_networks",
@@ -228,8 +233,8 @@ pub const SETTINGS: [Setting; 65] = [
     setting(
         "webhooks.backlog",
         Kind::Number(1, 10_000_000),
-        "How many messages may wait for one before it is disabled; looked at when an attempt \
-         fails.",
+        "How many messages may wait for one before it is disabled; looked at every minute and \
+         after each failure.",
     ),
     setting(
         "webhooks.timeout_seconds",

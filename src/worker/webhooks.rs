@@ -30,7 +30,7 @@ use crate::{
     service::{
         Actor, Service,
         webhooks::{
-            WebhookOptions,
+            Sending, WebhookOptions,
             address::{Networks, literal},
             deliveries::{Busy, Job},
             signing::{seconds, signatures},
@@ -50,6 +50,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Runs until `stop`.
 pub async fn run(service: Service, stop: CancellationToken) {
     let options = service.webhook_options();
+    if options.sending == Sending::Off {
+        tracing::warn!("nothing is sent to webhooks (webhooks.send); what they are told of waits");
+        return;
+    }
     let client = match client(options) {
         Ok(client) => client,
         Err(error) => {

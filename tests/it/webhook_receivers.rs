@@ -15,7 +15,9 @@ use tokio::{
 };
 
 use crate::{
+    crash::Server,
     event_crowds::resident,
+    harness::ROOT_KEY,
     webhooks::{Answer, Receiver, Sending, WEBHOOKS, tenants},
 };
 
@@ -312,4 +314,35 @@ async fn never_more_than_two_secrets_sign_and_without_an_overlap_only_one_does()
     }
     let too_long = json!({"overlap_seconds": 2_592_001});
     sending.app.root().post(&format!("{WEBHOOKS}/{id}/secret"), too_long).await.expect(422);
+}
+
+/// For a copy of the database that is started to look at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_while_nothing_is_sent_waits_until_it_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(vec![Answer::Status(204)]).await;
+    let open = [("WEBHOOKS__ALLOW_HTTP", "true"), ("WEBHOOKS__ALLOW_PRIVATE_NETWORKS", "true")];
+    let off = [open[0], open[1], ("WEBHOOKS__SEND", "false")];
+    let http = reqwest::Client::new();
+    let server = Server::with(dir.path(), &off);
+    let post = async |path: &str, body: Value| {
+        let request = http.post(format!("{}{path}", server.url)).bearer_auth(ROOT_KEY);
+        request.json(&body).send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let made = post(WEBHOOKS, json!({"url": receiver.url, "events": ["tenant."]})).await;
+    let id = made["webhook"]["id"].as_str().unwrap().to_owned();
+    post("/api/v1/admin/tenants", json!({"key": "acme", "name": "Acme"})).await;
+    let url = format!("{}{WEBHOOKS}/{id}/deliveries", server.url);
+    // Long enough for what would be sent at once.
+    for _ in 0..50 {
+        let log = http.get(&url).bearer_auth(ROOT_KEY).send().await.unwrap();
+        let log = log.json::<Value>().await.unwrap();
+        assert_eq!(log["items"][0]["attempts"], json!([]), "{log:#}");
+    }
+    assert!(receiver.is_idle());
+    drop(server);
+
+    let _server = Server::with(dir.path(), &open);
+    let got = receiver.next().await;
+    assert!(got.body.contains("acme"), "{}", got.body);
 }

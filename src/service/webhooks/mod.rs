@@ -29,9 +29,20 @@ use crate::{
     store::{self, WriteTx},
 };
 
+/// Whether what waits for webhooks is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// As soon as it is due.
+    On,
+    /// It waits, as it does while the service is down.
+    Off,
+}
+
 /// What bounds webhooks.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookOptions {
+    /// Whether anything is sent.
+    pub sending: Sending,
     /// What they may be reached by.
     pub schemes: Schemes,
     /// Where they may be.
@@ -49,6 +60,7 @@ pub struct WebhookOptions {
 impl Default for WebhookOptions {
     fn default() -> Self {
         Self {
+            sending: Sending::On,
             schemes: Schemes::HttpsAlone,
             networks: Networks::PublicAlone,
             endpoints: 100,

@@ -133,6 +133,17 @@ async fn what_the_plan_lacks_is_refused_as_check_refuses_it() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_that_a_sandbox_is_one() {
+    let app = shop().await;
+    app.tenant("box", json!({"sandbox": true})).await;
+    for (tenant, expected) in [("box", json!(true)), ("shop", Value::Null)] {
+        let refused = ask(&app.user(tenant, "ana"), "GET", "/zf/jobs").await;
+        assert!(refused.status >= 400, "{}", refused.status);
+        assert_eq!(refused.body["sandbox"], expected, "{:#}", refused.body);
+    }
+}
+
+#[tokio::test]
 async fn a_permission_is_asked_for_the_user_of_the_credential() {
     let app = shop().await;
     let ana = app.user("shop", "ana");

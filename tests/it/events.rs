@@ -9,7 +9,7 @@ use entitled::{
         events::{
             EventOptions,
             audience::Right,
-            stream::{EndReason, Signal, Subscription},
+            stream::{Signal, Subscription},
         },
         policy::Policy,
     },
@@ -24,7 +24,7 @@ use crate::{
     harness::{App, Client, Given, ROOT_KEY},
 };
 
-const EVENTS: &str = "/api/v1/events";
+pub const EVENTS: &str = "/api/v1/events";
 
 /// A message of a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +73,7 @@ impl Stream {
     }
 
     /// The causes of the next changes.
-    async fn causes(&mut self, count: usize) -> Vec<String> {
+    pub async fn causes(&mut self, count: usize) -> Vec<String> {
         let mut causes = Vec::new();
         for _ in 0..count {
             let change = self.expect("change").await;
@@ -116,19 +116,19 @@ impl Client<'_> {
     }
 }
 
-async fn shop() -> App {
+pub async fn shop() -> App {
     let app = App::retail().await;
     app.tenant("acme", json!({})).await;
     app.tenant("other", json!({})).await;
     app
 }
 
-fn with(events: EventOptions) -> Given {
+pub fn with(events: EventOptions) -> Given {
     Given { policy: Policy { events, ..Policy::default() }, ..Given::default() }
 }
 
 /// Gives a tenant a module, and takes it away.
-async fn touch(app: &App, tenant: &str) {
+pub async fn touch(app: &App, tenant: &str) {
     app.grant(tenant, "hr", json!({"state": "enabled"})).await;
 }
 
@@ -303,12 +303,12 @@ async fn who_resumes_under_load_misses_nothing_and_gets_nothing_twice() {
 }
 
 /// Listens in the process itself, where nothing is read unless it is asked for.
-async fn direct(app: &App, after: Option<u64>) -> Subscription {
+pub async fn direct(app: &App, after: Option<u64>) -> Subscription {
     let actor = Actor::system("test");
     app.service.stream_events(&actor, Right::Root, None, after).await.unwrap()
 }
 
-async fn one(subscription: &mut Subscription) -> Signal {
+pub async fn one(subscription: &mut Subscription) -> Signal {
     let mut signals = subscription.next().await.unwrap().expect("it has ended");
     assert_eq!(signals.len(), 1, "{signals:?}");
     signals.remove(0)
@@ -340,64 +340,6 @@ async fn a_slow_reader_is_dropped_with_a_place_to_resume_from() {
     let mut again = direct(&app, Some(place)).await;
     let rest = again.next().await.unwrap().unwrap();
     assert_eq!(rest.iter().map(seq).collect::<Vec<_>>(), [start + 4, start + 5]);
-}
-
-#[tokio::test]
-async fn a_stream_ends_when_its_key_is_revoked_and_not_before() {
-    let app = shop().await;
-    let mut streams = Vec::new();
-    for name in ["revoked", "kept"] {
-        let body = json!({"name": name, "role": "service"});
-        let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
-        let stream = app.bearer(key["key"].as_str().unwrap()).listen("").await;
-        streams.push((key["id"].as_str().unwrap().to_owned(), stream));
-    }
-    let path = format!("/api/v1/admin/api-keys/{}", streams[0].0);
-    app.root().delete(&path).await.expect(204);
-    touch(&app, "acme").await;
-    let end = streams[0].1.next().await.unwrap();
-    assert_eq!((end.event.as_str(), &end.data), ("end", &json!({"reason": "credential"})));
-    assert_eq!(streams[0].1.next().await, None);
-    assert_eq!(streams[1].1.causes(1).await, ["grant.created"]);
-}
-
-#[tokio::test]
-async fn a_stream_ends_when_its_secret_is_rotated_away_and_not_before_the_overlap_is_over() {
-    let app = shop().await;
-    let body = json!({"name": "k", "role": "service"});
-    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
-    let rotate = format!("/api/v1/admin/api-keys/{}/rotate", key["id"].as_str().unwrap());
-    let mut first = app.bearer(key["key"].as_str().unwrap()).listen("").await;
-    let body = json!({"overlap_seconds": 3600});
-    let second = app.root().post(&rotate, body).await.expect(200).body;
-    let mut second = app.bearer(second["key"].as_str().unwrap()).listen("").await;
-    touch(&app, "acme").await;
-    assert_eq!(first.causes(1).await, ["grant.created"]);
-    assert_eq!(second.causes(1).await, ["grant.created"]);
-    app.advance(Duration::from_secs(3600));
-    assert_eq!(first.expect("end").await.data, json!({"reason": "credential"}));
-    app.root().post(&rotate, json!({"overlap_seconds": 0})).await.expect(200);
-    touch(&app, "acme").await;
-    assert_eq!(second.expect("end").await.data, json!({"reason": "credential"}));
-}
-
-#[tokio::test]
-async fn a_stream_ends_at_the_instant_at_which_its_key_or_token_expires() {
-    let app = shop().await;
-    let body = json!({"name": "k", "role": "service", "expires_at": day(2)});
-    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
-    let mut by_key = app.bearer(key["key"].as_str().unwrap()).listen("").await;
-    let mut by_token = app.backend().listen("").await;
-    app.move_to_end_of_day(2);
-    touch(&app, "acme").await;
-    assert_eq!(by_key.causes(1).await, ["grant.created"]);
-    app.move_to_day(2);
-    assert_eq!(by_key.expect("end").await.data, json!({"reason": "credential"}));
-    assert_eq!(by_key.next().await, None);
-    // The tokens of these tests expire in the year 2100.
-    assert_eq!(by_token.causes(1).await, ["grant.created"]);
-    app.advance(days(75 * 366));
-    assert_eq!(by_token.expect("end").await.data, json!({"reason": "credential"}));
 }
 
 #[tokio::test]
@@ -492,18 +434,6 @@ async fn there_are_never_more_subscribers_than_the_limit() {
     assert!(!refused.header("retry-after").is_empty());
     drop(second);
     app.root().listen("").await;
-}
-
-#[tokio::test]
-async fn a_stream_shows_that_it_is_alive_and_says_when_the_service_stops() {
-    let events = EventOptions { keep_alive: Duration::from_millis(1), ..EventOptions::default() };
-    let app = App::given(with(events)).await;
-    let mut stream = direct(&app, None).await;
-    assert!(matches!(one(&mut stream).await, Signal::Hello(0)));
-    assert!(matches!(one(&mut stream).await, Signal::KeepAlive));
-    app.service.hub().close();
-    assert!(matches!(one(&mut stream).await, Signal::End(EndReason::Shutdown)));
-    assert!(stream.next().await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -616,43 +546,4 @@ async fn what_is_committed_but_not_in_force_yet_is_told_to_nobody() {
     for stream in [&mut fresh, &mut resumed] {
         assert_eq!(seq(&one(stream).await), last + 1);
     }
-}
-
-#[tokio::test]
-async fn a_stream_rests_on_its_credential_alone_and_goes_on_as_long_as_one_could_be_opened() {
-    let app = shop().await;
-    let roles = [OperatorRole::TenantAdmin, OperatorRole::TenantUser, OperatorRole::Service];
-    let mut streams = Vec::new();
-    for role in roles {
-        streams.push((role, app.caller(role, Some("acme"), "ada").listen("").await));
-    }
-    app.change_tenant("acme", json!({"status": "suspended", "reason": "unpaid"})).await;
-    for (role, stream) in &mut streams {
-        assert_eq!(stream.causes(1).await, ["tenant.suspended"], "{role:?}");
-        // What a suspended tenant may not, it is told when it asks.
-        app.caller(*role, Some("acme"), "ada").listen("").await;
-    }
-    app.change_tenant("acme", json!({"status": "active", "reason": "paid"})).await;
-    for (role, stream) in &mut streams {
-        assert_eq!(stream.causes(1).await, ["tenant.reactivated"], "{role:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_stream_that_lags_behind_ends_when_its_key_is_revoked() {
-    let events = EventOptions { queue: 2, ..EventOptions::default() };
-    let app = App::given(with(events)).await;
-    app.tenant("acme", json!({})).await;
-    let body = json!({"name": "k", "role": "service"});
-    let key = app.root().post("/api/v1/admin/api-keys", body).await.expect(201).body;
-    let mut stream = app.bearer(key["key"].as_str().unwrap()).listen("").await;
-    let path = format!("/api/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
-    app.root().delete(&path).await.expect(204);
-    for count in 0..20 {
-        app.change_tenant("acme", json!({"name": format!("after {count}")})).await;
-    }
-    // Nothing of what came after it, however much waits.
-    assert_eq!(stream.expect("end").await.data, json!({"reason": "credential"}));
-    assert_eq!(stream.next().await, None);
-    app.bearer(key["key"].as_str().unwrap()).get(EVENTS).await.expect(401);
 }

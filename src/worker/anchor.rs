@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::beat::Beat;
 use crate::service::Service;
 
 /// How far the anchor may lie behind.
@@ -13,25 +13,15 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs until `stop`. The last one is written when the database is closed.
 pub async fn run(service: Service, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = 0_u64;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+    let mut beat = Beat::every(PERIOD, stop);
+    while beat.next().await {
+        let kept = service.keep_anchor().await;
+        if kept.is_err() {
+            metrics::counter!("entitlement_audit_anchor_failures_total").increment(1);
         }
-        match service.keep_anchor().await {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                metrics::counter!("entitlement_audit_anchor_failures_total").increment(1);
-                failures += 1;
-                // Once a minute is enough to be found.
-                if failures % 60 == 1 {
-                    let error = error.chain();
-                    tracing::error!(error, "the anchor of the audit trail was not written");
-                }
-            }
+        if let Some(error) = beat.went(kept) {
+            let error = error.chain();
+            tracing::error!(error, "the anchor of the audit trail was not written");
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod activity;
 pub mod anchor;
 pub mod auto_rollback;
 pub mod backup;
+mod beat;
 pub mod boundaries;
 pub mod clock;
 pub mod evidence;

@@ -51,7 +51,7 @@ impl Backup {
 pub fn exit(error: &BackupError) -> Exit {
     match error {
         BackupError::Database(error) => Exit::of_database(error),
-        BackupError::Exists => Exit::CantCreate,
+        BackupError::Exists | BackupError::Itself => Exit::CantCreate,
         BackupError::Target(_) | BackupError::Copy(_) => Exit::Io,
         BackupError::Trail { .. } => Exit::RolledBack,
     }

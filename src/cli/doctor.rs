@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Exit, Failure, SettingsArgs, home, output};
+use super::{Exit, Failure, SettingsArgs, home, instance::Doors, output};
 use crate::{
     clock::Clock,
     config::{Loaded, Settings},
@@ -105,8 +105,9 @@ fn table(findings: &[Finding]) -> String {
 fn about_settings(loaded: &Loaded) -> Finding {
     let Loaded { settings, rows } = loaded;
     let set = rows.iter().filter(|row| row.source != "default").count();
-    if let Err(fault) = settings.keyring().and_then(|_| settings.tokens()) {
-        return error("settings", fault.0, "correct what is named; the service doesn't start so");
+    if let Err(fault) = Doors::new(settings) {
+        let found = fault.lines.join("; ");
+        return error("settings", found, "correct what is named; the service doesn't start so");
     }
     if !settings.gating {
         let found = "ENABLE_ENTITLEMENTS_GATING is off: nothing is enforced";

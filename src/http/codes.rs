@@ -266,14 +266,14 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
     problem(
         413,
         "BODY_TOO_LARGE",
-        "more than 64 KiB, or 1 MiB for the catalog and batches",
+        "more than `limits.body_bytes` (64 KiB), or than `limits.large_body_bytes` (1 MiB) for catalogs, batches, imports, routes and the rollout",
         "split the batch",
     ),
     problem(
         415,
         "UNSUPPORTED_MEDIA_TYPE",
         "another `Content-Type`, or an encoded body",
-        "send `application/json`, for the catalog also `application/yaml`",
+        "send `application/json`, for the catalog also `application/yaml`, for legacy maps also `text/csv`",
     ),
     problem(
         422,
@@ -367,7 +367,12 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
         "the service is stopping, not ready, or can't write",
         "repeat later; where the text says that the outcome is not known, read the state first",
     ),
-    problem(503, "TIMEOUT", "the request took too long inside", "repeat"),
+    problem(
+        503,
+        "TIMEOUT",
+        "the request took too long inside; a change may have been made",
+        "read the state first, and repeat what isn't there",
+    ),
     problem(
         503,
         "TENANT_DAMAGED",

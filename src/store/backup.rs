@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions, Permissions},
     io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -58,6 +58,9 @@ pub enum BackupError {
     /// A file of that name is there.
     #[error("there is a file already; give another name, or replace it with --force")]
     Exists,
+    /// The target is the database itself, which a copy must not replace.
+    #[error("that is the database itself; give another name")]
+    Itself,
     /// The target can't be written.
     #[error("it can't be written: {0}")]
     Target(#[from] io::Error),
@@ -92,6 +95,9 @@ pub fn take(
     if on_existing == OnExisting::Refuse && target.try_exists()? {
         return Err(BackupError::Exists);
     }
+    if is_same(database, target)? {
+        return Err(BackupError::Itself);
+    }
     let work = workplace(folder(target))?;
     let file = work.path().join("copy.db");
     create(&file)?;
@@ -100,6 +106,17 @@ pub fn take(
     let contents = examine(&file, known)?;
     publish(&file, target, on_existing, contents.head)?;
     Ok(contents)
+}
+
+/// Whether both are one file, under whatever names.
+fn is_same(database: &Path, target: &Path) -> io::Result<bool> {
+    let one = |file: &Path| match std::fs::metadata(file) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let target = one(target)?;
+    Ok(target.is_some() && target == one(database)?)
 }
 
 /// The folder that a file is in.

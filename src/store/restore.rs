@@ -97,7 +97,8 @@ pub fn put_back(
     let head = write_down(&conn, now, provenance, &events)?;
     drop(conn);
     one_file(&file).map_err(OpenError::from)?;
-    let finished = File::open(&file)?;
+    // Never through a link: whoever owns the directory could have put another file in its place.
+    let finished = ownership::open(&file, fs::OpenOptions::new().read(true))?;
     ownership::give(&finished, folder(target))?;
     finished.sync_all()?;
     backup::put(&file, target, OnExisting::Refuse)?;

@@ -3,11 +3,13 @@
 use std::{
     fs::OpenOptions,
     io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::ownership;
 use crate::error::StorageFault;
 
 /// The fault of the disk that an error of SQLite tells of; none where it tells of something else.
@@ -73,11 +75,8 @@ pub(super) fn diagnose(error: &Error, database: &Path) -> StorageFault {
 fn probe(database: &Path) -> Option<StorageFault> {
     let file = database.with_extension("probe");
     let mut how = OpenOptions::new();
-    let written = how
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&file)
+    how.write(true).create(true).truncate(true).mode(0o600);
+    let written = ownership::open(&file, &mut how)
         .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.sync_all()));
     let _ = std::fs::remove_file(&file);
     match written.err()?.kind() {

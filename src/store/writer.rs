@@ -307,7 +307,10 @@ impl Desk {
         let (answer, fatal) = match outcome {
             Ok(touched) => match self.publish(&touched) {
                 Ok(()) => {
-                    self.works_again();
+                    // A group that wrote nothing never asked the disk.
+                    if self.version > before {
+                        self.works_again();
+                    }
                     (Ok(()), None)
                 }
                 // It is on disk, but nobody may be told so: a check could still see the old state.

@@ -86,8 +86,10 @@ pub async fn run(
     // Before anything has happened, so that an alert can tell zero from nothing.
     metrics::counter!("entitlement_backups_total", "outcome" => "done").increment(0);
     metrics::counter!("entitlement_backups_total", "outcome" => "failed").increment(0);
-    let mut due = match newest(&schedule.directory) {
-        None => service.clock().now().micros(),
+    let start = service.clock().now();
+    // One of a time to come was made by a clock that was wrong.
+    let mut due = match newest(&schedule.directory).filter(|last| *last <= start) {
+        None => start.micros(),
         Some(last) => {
             state.done(last);
             last.micros().saturating_add(micros(schedule.every))
@@ -95,6 +97,8 @@ pub async fn run(
     };
     while !stop.is_cancelled() {
         let now = service.clock().now();
+        // The clock may have been set back.
+        due = due.min(now.micros().saturating_add(micros(schedule.every)));
         let wait = Duration::from_micros(u64::try_from(due - now.micros()).unwrap_or_default());
         if !wait.is_zero() {
             tokio::select! {
@@ -123,7 +127,8 @@ pub async fn run(
         tracing::error!(error = failure, "a scheduled backup failed");
         let doubled =
             FIRST_RETRY.saturating_mul(1 << state.failed().clamp(1, 16).saturating_sub(1));
-        due = now.micros().saturating_add(micros(doubled.min(schedule.every)));
+        let failed_at = service.clock().now().micros();
+        due = failed_at.saturating_add(micros(doubled.min(schedule.every)));
     }
 }
 
@@ -146,10 +151,18 @@ fn make(schedule: &Schedule, now: Timestamp, known: Option<Head>) -> Result<Cont
     // Two within one second, after a restart: the later one says more.
     let contents = take(database, &directory.join(name(now)), OnExisting::Replace, &known)?;
     for old in superfluous(directory, *keep)? {
-        std::fs::remove_file(head_file(&old)).or_else(absent_is_fine)?;
-        std::fs::remove_file(&old).or_else(absent_is_fine)?;
+        // The new one is there whatever becomes of the old ones.
+        if let Err(error) = remove(&old) {
+            let (error, file) = (error.to_string(), old.display());
+            tracing::error!(error, %file, "an old backup was not deleted");
+        }
     }
     Ok(contents)
+}
+
+fn remove(backup: &Path) -> io::Result<()> {
+    std::fs::remove_file(head_file(backup)).or_else(absent_is_fine)?;
+    std::fs::remove_file(backup).or_else(absent_is_fine)
 }
 
 fn absent_is_fine(error: io::Error) -> io::Result<()> {

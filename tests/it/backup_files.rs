@@ -82,6 +82,9 @@ fn a_backup_is_one_private_file_with_its_head_beside_it() {
     let refused = ended(&mut backup(data.path(), &file), 73);
     assert!(one_line(&refused).contains("--force"), "{}", one_line(&refused));
     ended(backup(data.path(), &file).arg("--force"), 0);
+    let database = data.path().join("entitled.db");
+    let itself = ended(backup(data.path(), &database).arg("--force"), 73);
+    assert!(one_line(&itself).contains("the database itself"), "{}", one_line(&itself));
     assert_eq!(names(dir.path()).len(), 2);
     let nothing = ended(&mut backup(dir.path(), &dir.path().join("b.db")), 74);
     assert!(one_line(&nothing).contains("--data"));

@@ -11,6 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use reqwest::Method;
 use tempfile::TempDir;
 
 use crate::{
@@ -100,6 +101,9 @@ fn a_full_disk_refuses_changes_until_there_is_room_and_reads_go_on() {
     fill(&disk.outside("ballast"));
     ledger.write_until_refused(&server, "STORAGE_FULL", 5);
     server.still_reads();
+    assert!(server.database().contains("The disk is full"), "{}", server.database());
+    // What is refused for its own reason never asks the disk.
+    assert_eq!(server.ask(Method::DELETE, "/api/v1/admin/overrides/none", None).0, 404);
     assert!(server.database().contains("The disk is full"), "{}", server.database());
     let metrics =
         reqwest::blocking::get(format!("{}/metrics", server.url)).unwrap().text().unwrap();

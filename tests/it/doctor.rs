@@ -194,6 +194,10 @@ fn what_is_no_usable_database_is_an_error_and_not_a_crash() {
     let mut wrong = doctor(whole.path());
     wrong.env("ENTITLED_LISTEN", "nonsense");
     complains(&mut wrong, 1, "settings", "listen must be");
+    let mut collector = doctor(whole.path());
+    collector.env("ENTITLED_TRACES__OTLP_URL", "127.0.0.1:4318");
+    let all = complaints(&mut collector, 1);
+    assert!(all.iter().any(|(check, _, text)| check == "settings" && text.contains("otlp_url")));
     let mut secret = doctor(whole.path());
     secret.env("ENTITLED_ROOT_KEY", "short");
     let all = complaints(&mut secret, 1);
